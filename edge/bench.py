@@ -1,0 +1,208 @@
+"""Measures the path of a frame: CPU and wall time a stage, overhead, latency, memory.
+
+CPU time is of the whole process; where one number stands for many runs it is the smallest, which
+is what a busy machine disturbs least. Nothing here asserts: it prints what it finds.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from edge.condition import ConditionCheck
+from edge.detection_tracker import DetectionTracker
+from edge.detector import Detector
+from edge.manifest import ImageInput
+from edge.pipeline import Run, run_live
+from edge.preprocess import ImageTensor
+from edge.sources import FrameSource
+from edge.sources.paced import Paced
+from edge.sources.synthetic import SyntheticPortrait
+from edge.tracker import Tracker
+from edge.types import Counts, Detections, Floats, Frame, Image, Record, TensorSpec
+
+_ROUNDS = 15
+
+
+@dataclass
+class Stage:
+    """What one stage took, in ms, frame by frame."""
+
+    cpu: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Take the time of what stands in the block."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.cpu.append((time.process_time() - cpu) * 1e3)
+        self.wall.append((time.perf_counter() - wall) * 1e3)
+
+
+def frame_stages(source: FrameSource, detector: Detector, frames: int) -> dict[str, Stage]:
+    """Send frames through one detector and association; return the time of every stage.
+
+    `invoke` is the interpreter called again on the same input and nothing else, which is what any
+    program must pay; everything but `read` and `invoke` is ours.
+    """
+    names = ("read", "condition", "fit", "network", "decode", "associate", "encode", "invoke")
+    stages = {name: Stage() for name in names}
+    tracker, check = DetectionTracker(label_names=detector.labels), ConditionCheck()
+    encoder, run = msgspec.json.Encoder(), Run("bench", "bench")
+    for _ in range(frames):
+        with stages["read"].timed():
+            frame = source.read()
+        if frame is None:
+            break
+        with stages["condition"].timed():
+            check.judge(frame.image, frame.captured_at)
+        with stages["fit"].timed():
+            tensor, placement = detector.fit(frame.image)
+        with stages["network"].timed():
+            outputs = detector.session.run({detector.input: tensor})
+        with stages["decode"].timed():
+            found = detector.decode(outputs, placement)
+        with stages["associate"].timed():
+            tracks = tracker.update(found.boxes, found.scores, found.labels, frame.captured_at)
+        with stages["encode"].timed():
+            encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
+        with stages["invoke"].timed():
+            detector.session.invoke()
+    return stages
+
+
+def association_us(objects: int, frames: int = 200) -> float:
+    """Return the CPU time of one `DetectionTracker.update` in microseconds.
+
+    Args:
+        objects: Boxes a frame, moving at random speeds and measured with noise, 2% of them missed.
+        frames: Length of the scene.
+    """
+    scene = _scene(objects, frames)
+    labels = np.zeros(objects, np.int64)
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        tracker = DetectionTracker()
+        began = time.process_time()
+        for index, (boxes, scores) in enumerate(scene):
+            tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
+        best = min(best, time.process_time() - began)
+    return best / frames * 1e6
+
+
+def overhead_ms(objects: int = 10, frames: int = 200) -> dict[str, float]:
+    """Return the CPU time a frame of all that is ours and no network, in ms.
+
+    Letterbox of 640x480 to 128, association of so many objects, and the record as JSON.
+    """
+    scene = _scene(objects, frames)
+    labels = np.zeros(objects, np.int64)
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    spec = ImageInput(name="x", size=(128, 128), mean=(127.5,) * 3, scale=(1 / 127.5,) * 3)
+    tensor = ImageTensor(spec, TensorSpec("x", (1, 128, 128, 3), "float32"))
+    encoder, run = msgspec.json.Encoder(), Run("bench", "bench")
+    frame = Frame(image, 0, 0.0)
+
+    def letterbox() -> None:
+        for _ in range(frames):
+            tensor.fill(image)
+
+    def associate(encode: bool) -> None:
+        tracker = DetectionTracker()
+        for index, (boxes, scores) in enumerate(scene):
+            tracks = tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
+            if encode:
+                encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
+
+    parts = {
+        "letterbox 128": _least(letterbox) / frames * 1e3,
+        f"association of {objects}": _least(lambda: associate(False)) / frames * 1e3,
+    }
+    both = _least(lambda: associate(True)) / frames * 1e3
+    parts["record and JSON"] = both - parts[f"association of {objects}"]
+    parts["together"] = sum(parts.values())
+    return parts
+
+
+class SlowDetector(Detector):
+    """Takes a given time a frame and finds one box in the middle: a model without a model."""
+
+    def __init__(self, seconds: float) -> None:
+        """Set the time that `detect` waits."""
+        self.labels = ("thing",)
+        self.close_up = None
+        self.score_threshold = 0.5
+        self._seconds = seconds
+
+    def detect(self, image: Image, region: object = None) -> Detections:  # noqa: ARG002
+        """Wait, then return one box."""
+        time.sleep(self._seconds)
+        height, width = image.shape[:2]
+        box = np.array([[width * 0.4, height * 0.4, width * 0.6, height * 0.6]])
+        return Detections(box, np.ones(1), np.zeros(1, np.int64))
+
+
+def latency_ms(model_s: float, frames: int) -> tuple[Floats, Counts]:
+    """Run live at 30 fps with a model of that time; return every record's age in ms, and counts."""
+    ages: list[float] = []
+
+    def seen(record: Record) -> None:
+        ages.append(record.age_ms)
+
+    run = Run("bench", "bench")
+    source = Paced(SyntheticPortrait(frames=frames))
+    run_live(source, Tracker([SlowDetector(model_s)]), [], run, lambda: False, seen)
+    return np.array(ages), run.counts
+
+
+_PEAK = "next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM'))"
+
+
+def peak_memory_mb(statement: str) -> float:
+    """Return the peak resident memory of a fresh Python that runs a statement, in MB (2**20).
+
+    From /proc, not getrusage: that one also counts the process that started this one.
+    """
+    code = f"{statement}\nprint({_PEAK})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    return int(done.stdout.split()[-1]) / 1024
+
+
+def own_peak_mb() -> float:
+    """Return this process's peak resident memory in MB (2**20)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _least(work: Callable[[], None]) -> float:
+    """Return the least CPU time of several runs, in seconds."""
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        began = time.process_time()
+        work()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def _scene(objects: int, frames: int) -> list[tuple[Floats, Floats]]:
+    """Return boxes (n, 4) and scores (n,) a frame of a seeded scene on 1920x1080 pixels."""
+    random = np.random.default_rng(objects)
+    columns = int(np.ceil(np.sqrt(objects)))
+    cells = np.stack(np.divmod(np.arange(objects), columns), axis=1)[:, ::-1]
+    centre = (cells + 0.5) * (1920 / columns, 1080 / columns)
+    speed = random.normal(0, 2.0, (objects, 2))
+    size = random.uniform(30, 60, (objects, 2))
+    scene = []
+    for _ in range(frames):
+        centre = centre + speed
+        middle = centre + random.normal(0, 1.0, centre.shape)
+        boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1)
+        kept = random.random(objects) > 0.02
+        scene.append((boxes[kept], random.uniform(0.5, 1.0, int(kept.sum()))))
+    return scene

@@ -1,0 +1,91 @@
+"""Associate detections that another program made: MOT detections in, MOT tracks out."""
+
+from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
+
+from edge.commands import Commands
+from edge.detection_tracker import DetectionTracker
+from edge.errors import DataError
+from edge.sinks.mot import mot_lines
+from edge.sinks.output import Output
+from edge.types import Box
+
+_MOST_FRAMES = 10_000_000
+
+Found = tuple[list[Box], list[float]]
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "associate", help="MOT detections in, MOT tracks out", description=__doc__
+    )
+    parser.add_argument("detections", type=Path, help="frame,id,left,top,width,height,score,...")
+    parser.add_argument("--fps", type=_rate, required=True, help="frames a second")
+    parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
+    parser.set_defaults(command=_associate)
+
+
+def _rate(word: str) -> float:
+    try:
+        rate = float(word)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1000:
+        raise ArgumentTypeError(f"{word!r} is no rate over 0 and up to 1000")
+    return rate
+
+
+def _associate(args: Namespace) -> int:
+    found = read_detections(args.detections)
+    output = Output(f"mot:{args.out}", args.out)
+    tracker = DetectionTracker()
+    try:
+        for number in range(1, max(found, default=0) + 1):
+            boxes, scores = found.get(number, ([], []))
+            at = (number - 1) / args.fps
+            tracks = tracker.update(boxes, scores, captured_at=at)
+            output.append(mot_lines(number, tracks).encode())
+    finally:
+        output.close()
+    return 0
+
+
+def read_detections(path: Path) -> dict[int, Found]:
+    """Read MOT text: frame number, from 1, to its boxes (left, top, right, bottom) and scores.
+
+    Raises:
+        DataError: It cannot be read, or a line is not `frame,id,left,top,width,height,score,...`.
+    """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; name a MOT detection file") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text; name a MOT detection file") from error
+    found: dict[int, Found] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            frame, (left, top, width, height, score) = _numbers(line)
+        except ValueError as error:
+            raise DataError(
+                f"{path}:{number}: is {line[:60]!r}; write frame,id,left,top,width,height,score "
+                "with frames from 1"
+            ) from error
+        boxes, scores = found.setdefault(frame, ([], []))
+        boxes.append((left, top, left + width, top + height))
+        scores.append(score)
+    return found
+
+
+def _numbers(line: str) -> tuple[int, list[float]]:
+    words = line.split(",")
+    frame = float(words[0])
+    if not (frame.is_integer() and 1 <= frame <= _MOST_FRAMES):
+        raise ValueError(line)
+    values = [float(word) for word in words[2:7]]
+    if len(values) != 5:
+        raise ValueError(line)
+    return int(frame), values

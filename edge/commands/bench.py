@@ -1,0 +1,95 @@
+"""Measure: time a stage, association, overhead beyond the networks, latency, memory."""
+
+from argparse import Namespace
+
+import numpy as np
+
+from edge import bench
+from edge.commands import Commands
+from edge.commands.run import SOURCES, add_models, positive
+from edge.config import Settings
+from edge.detector import open_detector
+from edge.sources import open_source
+
+_OBJECTS = (1, 10, 30, 100)
+_IMPORTS = {
+    "python": "pass",
+    "numpy": "import numpy",
+    "cv2": "import cv2",
+    "edge.DetectionTracker": "import edge; edge.DetectionTracker()",
+    "edge.Tracker": "import edge; edge.Tracker",
+}
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("bench", help="measure time and memory", description=__doc__)
+    parser.add_argument("what", choices=tuple(_MEASURES), nargs="?", default="frame")
+    parser.add_argument("--source", default="synthetic:portrait", metavar="URI", help=SOURCES)
+    parser.add_argument("--frames", type=positive, default=300, metavar="N")
+    parser.add_argument("--model-ms", type=float, default=40.0, help="of the latency test's model")
+    add_models(parser)
+    parser.set_defaults(command=lambda args: _MEASURES[args.what](args))
+
+
+def _frame(args: Namespace) -> int:
+    for name in args.model or ("face",):
+        detector = open_detector(name, args.backend or "auto")
+        source = open_source(args.source, Settings().capture)
+        stages = bench.frame_stages(source, detector, args.frames)
+        source.close()
+        print(f"{name} on {source.description}, {detector.session.backend}, 1 thread, ms a frame")
+        print(f"{'stage':12}{'cpu p50':>9}{'p95':>9}{'p99':>9}{'wall p50':>10}{'p95':>9}{'p99':>9}")
+        for stage, times in stages.items():
+            cpu, wall = (np.percentile(t, (50, 95, 99)) for t in (times.cpu, times.wall))
+            cells = "".join(f"{value:9.3f}" for value in cpu)
+            print(f"{stage:12}{cells}{wall[0]:10.3f}{wall[1]:9.3f}{wall[2]:9.3f}")
+        ours = [np.median(stages[s].cpu) for s in stages if s not in ("read", "invoke")]
+        invoke = np.median(stages["invoke"].cpu)
+        print(f"overhead: {sum(ours) / invoke:.3f} times the bare invoke")
+    print(f"peak memory of this process: {bench.own_peak_mb():.0f} MB")
+    return 0
+
+
+def _association(_args: Namespace) -> int:
+    print("objects  CPU us a frame")
+    for objects in _OBJECTS:
+        print(f"{objects:7}  {bench.association_us(objects):.0f}")
+    return 0
+
+
+def _overhead(_args: Namespace) -> int:
+    for part, milliseconds in bench.overhead_ms().items():
+        print(f"{part:20} {milliseconds:.3f} ms")
+    return 0
+
+
+def _latency(args: Namespace) -> int:
+    model, period = args.model_ms, 1000 / 30
+    ages, counts = bench.latency_ms(model / 1000, args.frames)
+    p50, p99 = np.percentile(ages, (50, 99))
+    halves = [float(np.median(half)) for half in np.array_split(ages, 2)]
+    print(f"30 fps, model {model:g} ms: {counts.processed} of {counts.seen} frames processed")
+    print(f"age p50 {p50:.1f} ms (M + T/2 + 5 = {model + period / 2 + 5:.1f})")
+    print(f"age p99 {p99:.1f} ms (M + T + 10 = {model + period + 10:.1f})")
+    print(f"growth: median of the second half less the first {halves[1] - halves[0]:+.1f} ms")
+    return 0
+
+
+def _memory(args: Namespace) -> int:
+    for name, statement in _IMPORTS.items():
+        print(f"{name:24} {bench.peak_memory_mb(statement):6.1f} MB")
+    models = [word for name in args.model or ("face",) for word in ("--model", name)]
+    words = ["track", args.source, *models, "--out", "/dev/null"]
+    statement = f"import edge.cli; edge.cli.main({words!r})"
+    print(f"{'edgetrack track':24} {bench.peak_memory_mb(statement):6.1f} MB  ({args.source})")
+    return 0
+
+
+_MEASURES = {
+    "frame": _frame,
+    "association": _association,
+    "overhead": _overhead,
+    "latency": _latency,
+    "memory": _memory,
+}

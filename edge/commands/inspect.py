@@ -1,0 +1,63 @@
+"""What is here and what is allowed: `check`, `devices`, `schema`."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from edge.commands import Commands
+from edge.config import Settings, load_settings
+from edge.detector import open_detector
+from edge.manifest import Manifest
+from edge.sources.v4l2 import list_devices
+from edge.types import Record
+
+_SCHEMAS = {"config": Settings, "record": Record, "manifest": Manifest}
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands."""
+    check = commands.add_parser(
+        "check",
+        help="check a configuration file and the models it names",
+        description="Check a configuration file: every key and value, and that its models load.",
+    )
+    check.add_argument("config", type=Path, help="a TOML file")
+    check.set_defaults(command=_check)
+    devices = commands.add_parser(
+        "devices", help="list cameras", description="List the video devices of this machine."
+    )
+    devices.set_defaults(command=_devices)
+    schema = commands.add_parser(
+        "schema",
+        help="print a JSON schema",
+        description="Print the JSON schema of the configuration, a record or a bundle's manifest.",
+    )
+    schema.add_argument("of", choices=tuple(_SCHEMAS))
+    schema.set_defaults(command=_schema)
+
+
+def _check(args: Namespace) -> int:
+    settings = load_settings(args.config)
+    for name in settings.models:
+        run = settings.inference
+        detector = open_detector(name, run.backend, run.threads)
+        print(f"model {name}: {detector.session.backend}, {len(detector.labels)} labels")
+    print(f"{args.config}: good; source {settings.source}, sinks {', '.join(settings.sinks)}")
+    return 0
+
+
+def _devices(_args: Namespace) -> int:
+    devices = list_devices()
+    for device in devices:
+        print("  ".join([device.path, device.name, *device.by_id]))
+    if not devices:
+        print("no video device is connected", file=sys.stderr)
+    return 0
+
+
+def _schema(args: Namespace) -> int:
+    schema = msgspec.json.encode(msgspec.json.schema(_SCHEMAS[args.of]))
+    print(msgspec.json.format(schema, indent=2).decode())
+    return 0

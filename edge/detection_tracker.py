@@ -1,0 +1,301 @@
+"""Association alone: boxes from any detector in, tracks out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edge.association import (
+    Pairs,
+    assign,
+    contested,
+    iou,
+    lone_pairs,
+    overlapping,
+    widened,
+)
+from edge.config import TrackingSettings
+from edge.errors import UsageError
+from edge.lifecycle import TENTATIVE, TrackTable
+from edge.motion import Motion
+from edge.types import Array, Detections, Event, Floats, Ints, Track
+
+MAX_COORDINATE_PX = 1e6
+"""A box with a side beyond this is none, nor is one with an infinite side."""
+MIN_SIZE_PX = 0.01
+"""A box thinner than this has no area: written with two decimals it would have none."""
+
+
+class DetectionTracker:
+    """Turns detections into tracks: `tracks = tracker.update(boxes, scores, labels, captured_at)`.
+
+    Invariant: the output depends on the frames so far alone, and equal input gives equal output.
+    The box of a matched track is the filter's estimate, which is nearer to the truth than the
+    detection where detections are noisy, and as near where they are not.
+    """
+
+    def __init__(
+        self,
+        settings: TrackingSettings | None = None,
+        label_names: Sequence[str] = (),
+        thresholds: Sequence[float] = (),
+    ) -> None:
+        """Begin without tracks.
+
+        Args:
+            settings: None: the defaults.
+            label_names: By label; a label without a name is called by its number.
+            thresholds: By label the score, over 0 and under 1, from which that detector is to be
+                believed. Scores are then compared with the settings as if it were `birth_score`,
+                odds for odds, so that one setting serves detectors of every temper. Left out:
+                scores are compared as they are.
+        """
+        self.rejected = 0
+        """Detections dropped so far because they were not finite or had no area."""
+        self._settings = settings or TrackingSettings()
+        self._names = _LabelNames(enumerate(label_names))
+        birth = self._settings.birth_score
+        self._odds = np.array([_odds(birth) / _odds(threshold) for threshold in thresholds])
+        self._table = TrackTable(self._settings, Motion())
+        self._now = -math.inf
+
+    @property
+    def events(self) -> list[Event]:
+        """What changed in the latest frame: new (once confirmed), lost, found, end."""
+        return self._table.events
+
+    def update(
+        self,
+        boxes: ArrayLike,
+        scores: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        captured_at: float | None = None,
+    ) -> list[Track]:
+        """Take one frame's detections and return all live tracks, oldest first.
+
+        Args:
+            boxes: (n, 4) left, top, right, bottom in pixels; n may be 0.
+            scores: (n,) in 0..1; None: all 1.
+            labels: (n,) int; None: all 0. A track only ever takes detections of its own label.
+            captured_at: seconds, required. Time that stands still or steps back counts as no time
+                passed; a gap of more than `max_lost_s` ends all tracks.
+
+        Raises:
+            UsageError: the arrays do not fit together, or the time is missing or not finite.
+        """
+        found = self._read(boxes, scores, labels)
+        self._advance(captured_at)
+        pairs = self._associate(found, None)
+        self._match(pairs, found)
+        self._table.settle(pairs.tracks, self._now)
+        if len(pairs.detections) < len(found.scores):
+            self._give_birth(pairs, found)
+        return self.emit(self._now)
+
+    def coast(self, captured_at: float) -> list[Track]:
+        """Carry all tracks over a frame that was not looked at: skipped, frozen or black."""
+        self._advance(captured_at)
+        self._table.coast(self._now)
+        return self.emit(self._now)
+
+    def emit(self, at: float) -> list[Track]:
+        """Return the latest frame's tracks, `box_now` carried forward to the time `at`, seconds."""
+        return self._table.tracks(self._now, at, self._names)
+
+    def missed(self) -> Detections:
+        """Return where to look again: the tracks the latest look did not see, tentative ones apart.
+
+        Returns:
+            predicted boxes, the tracks' presence as scores, and their labels.
+        """
+        columns = self._unseen().nonzero()[0]
+        boxes = widened(self._table.boxes[:, columns], 0.0).T
+        presence = self._table.scores * self._table.freshness(self._now)
+        return Detections(boxes, presence[columns], self._table.labels[columns])
+
+    def look_again(
+        self, boxes: ArrayLike, scores: ArrayLike | None = None, labels: ArrayLike | None = None
+    ) -> list[Track]:
+        """Add detections of a second look at the same frame; they match `missed` tracks only.
+
+        Returns:
+            the frame's tracks anew; `events` is as if the first look had seen them.
+        """
+        found = self._read(boxes, scores, labels)
+        pairs = self._associate(found, self._unseen())
+        self._match(pairs, found)
+        self._table.rescue(pairs.tracks)
+        return self.emit(self._now)
+
+    def _advance(self, captured_at: float | None) -> None:
+        if captured_at is None or not math.isfinite(captured_at):
+            raise UsageError(f"captured_at: {captured_at} is no time; give the frame's in seconds")
+        self._table.begin_frame(captured_at - self._now)
+        self._now = max(self._now, float(captured_at))
+
+    def _read(
+        self, boxes: ArrayLike, scores: ArrayLike | None, labels: ArrayLike | None
+    ) -> "_Found":
+        """Return the usable rows of the caller's arrays, turned to columns."""
+        rows = _box_rows(boxes)
+        n = len(rows)
+        sure = np.ones(n) if scores is None else np.asarray(scores, np.float64)
+        kinds = np.zeros(n, np.int64) if labels is None else np.asarray(labels, np.int64)
+        if sure.shape != (n,) or kinds.shape != (n,):
+            given = f"{n} boxes, scores of shape {sure.shape} and labels of shape {kinds.shape}"
+            raise UsageError(f"detections: {given} do not fit; give one score and label a box")
+        ltrb = rows.T.copy()
+        lowest = float(sure.min()) if n else 1.0
+        if not (_all_usable(ltrb) and lowest > -math.inf):
+            good = _usable(ltrb, sure)
+            self.rejected += n - int(np.count_nonzero(good))
+            ltrb, sure, kinds = ltrb[:, good], sure[good], kinds[good]
+            lowest = -math.inf
+        scores = np.minimum(sure, 1.0)
+        if not len(self._odds):
+            return _Found(ltrb, scores, scores, kinds, lowest)
+        odds = self._odds[kinds]
+        sure = scores * odds / (1.0 - scores + scores * odds)
+        return _Found(ltrb, scores, sure, kinds, -math.inf)
+
+    def _associate(self, found: "_Found", allowed: Array | None) -> Pairs:
+        """Pair tracks, all or those of the mask `allowed` (n,), with detections."""
+        pairs = self._overlapping(found, allowed)
+        if len(pairs.tracks) == len(self._table) or len(pairs.detections) == len(found.scores):
+            return pairs
+        jumped = self._jumped(found, pairs, allowed)
+        if not len(jumped.tracks):
+            return pairs
+        return Pairs(
+            np.concatenate((pairs.tracks, jumped.tracks)),
+            np.concatenate((pairs.detections, jumped.detections)),
+        )
+
+    def _jumped(self, found: "_Found", pairs: Pairs, allowed: Array | None) -> Pairs:
+        """Pair what `pairs` left over where a track can only have jumped to a detection.
+
+        A detection must be sure enough to begin a track: to continue one is the likelier story.
+        """
+        settings, table = self._settings, self._table
+        known = table.status != TENTATIVE
+        free = known & (self._now - table.matched_at <= settings.jump_s)
+        free[pairs.tracks] = False
+        if allowed is not None:
+            free &= allowed
+        tracks = free.nonzero()[0]
+        if not len(tracks):
+            return Pairs(tracks, tracks)
+        sure = (found.sure >= settings.high_score).nonzero()[0]
+        boxes = table.boxes
+        lone = lone_pairs(boxes[:, tracks], boxes[:, known], found.centred(sure), settings.jump)
+        jumped = Pairs(tracks[lone.tracks], sure[lone.detections])
+        good = table.labels[jumped.tracks] == found.labels[jumped.detections]
+        good &= ~np.isin(jumped.detections, pairs.detections)
+        if allowed is None:
+            good &= found.sure[jumped.detections] >= settings.birth_score
+        return jumped.where(good)
+
+    def _overlapping(self, found: "_Found", allowed: Array | None) -> Pairs:
+        """Pair tracks with detections that overlap where the track is expected."""
+        settings, table = self._settings, self._table
+        reach = (self._now - table.matched_at) * settings.reach
+        track_boxes = widened(table.boxes, reach)
+        pairs = overlapping(track_boxes, found.boxes)
+        tracks, detections = pairs
+        fit = iou(track_boxes.take(tracks, axis=1), found.boxes.take(detections, axis=1))
+        good = fit >= settings.min_overlap
+        good &= table.labels.take(tracks) == found.labels.take(detections)
+        if found.lowest < settings.high_score:
+            score = found.sure.take(detections)
+            known = table.status.take(tracks) != TENTATIVE
+            good &= (score >= settings.high_score) | ((score >= settings.low_score) & known)
+        if allowed is not None:
+            good &= allowed[tracks]
+        if np.count_nonzero(good) < len(good):
+            pairs, fit = pairs.where(good), fit[good]
+        if not contested(pairs):
+            return pairs
+        fit *= table.freshness(self._now)[pairs.tracks]
+        return assign(pairs, fit, found.sure[pairs.detections] < settings.high_score)
+
+    def _match(self, pairs: Pairs, found: "_Found") -> None:
+        boxes = found.centred(pairs.detections)
+        self._table.match(pairs.tracks, boxes, found.scores.take(pairs.detections), self._now)
+
+    def _give_birth(self, pairs: Pairs, found: "_Found") -> None:
+        fresh = found.sure >= self._settings.birth_score
+        fresh[pairs.detections] = False
+        rows = fresh.nonzero()[0]
+        if len(rows):
+            boxes = found.centred(rows)
+            at_once = found.sure[rows] >= self._settings.confirm_score
+            self._table.add(boxes, found.scores[rows], found.labels[rows], at_once, self._now)
+
+    def _unseen(self) -> Array:
+        unseen: Array = self._table.matched_at < self._now
+        unseen &= self._table.status != TENTATIVE
+        return unseen
+
+
+@dataclass(slots=True)
+class _Found:
+    """One frame's usable detections, a column each."""
+
+    boxes: Floats
+    """(4, n) left, top, right, bottom."""
+    scores: Floats
+    """(n,) at most 1."""
+    sure: Floats
+    """(n,) scores as the settings understand them."""
+    labels: Ints
+    """(n,)"""
+    lowest: float
+    """No `sure` is less."""
+
+    def centred(self, columns: Ints) -> Floats:
+        """Return centre x, centre y, width, height (4, m) of some columns (m,)."""
+        boxes = self.boxes.take(columns, axis=1)
+        low, high = boxes[:2], boxes[2:]
+        return np.concatenate(((low + high) * 0.5, high - low))
+
+
+class _LabelNames(dict[int, str]):
+    """Names by label; a label without a name is called by its number."""
+
+    def __missing__(self, label: int) -> str:
+        name = self[label] = str(label)
+        return name
+
+
+def _odds(share: float) -> float:
+    return share / (1.0 - share)
+
+
+def _box_rows(boxes: ArrayLike) -> Floats:
+    try:
+        rows = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"boxes: {error}; give (n, 4) left, top, right, bottom") from error
+    if rows.size == 0:
+        return rows.reshape(0, 4)
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise UsageError(f"boxes: the shape is {rows.shape}; give (n, 4) left, top, right, bottom")
+    return rows
+
+
+def _all_usable(ltrb: Floats) -> bool:
+    """Say, at little cost, whether all boxes are usable; NaN fails every comparison."""
+    return not ltrb.size or bool(
+        ltrb.min() > -MAX_COORDINATE_PX
+        and ltrb.max() < MAX_COORDINATE_PX
+        and (ltrb[2:] - ltrb[:2]).min() >= MIN_SIZE_PX
+    )
+
+
+def _usable(ltrb: Floats, scores: Floats) -> Array:
+    """Return the mask (n,) of boxes (4, n) and scores (n,) that are finite and have an area."""
+    inside: Array = np.abs(ltrb) < MAX_COORDINATE_PX
+    thick: Array = ltrb[2:] >= ltrb[:2] + MIN_SIZE_PX
+    return inside.all(axis=0) & thick.all(axis=0) & np.isfinite(scores)

@@ -1,0 +1,108 @@
+"""A detector bundle at work: letterbox -> network -> decode, for a frame or a region of it."""
+
+from collections.abc import Mapping
+
+from edge import bundle as bundles
+from edge.backends import Backend, open_session
+from edge.bundle import Bundle, check_tensors
+from edge.decode import head, head_outputs, real, suppress
+from edge.errors import BundleError
+from edge.preprocess import ImageTensor, Placement, Region
+from edge.types import Array, Detections, Image, TensorSpec
+
+CLOSE_UP_SCORE = 0.4
+"""A closer look may be less sure: it only confirms detections and finds tracks again."""
+
+
+class Detector:
+    """Finds things in single frames; holds no state from one frame to the next."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend = "auto",
+        threads: int = 1,
+        score_threshold: float | None = None,
+    ) -> None:
+        """Open the network and check it against the manifest.
+
+        Args:
+            bundle: Of kind `detector`.
+            backend: Which interpreter.
+            threads: Of the interpreter.
+            score_threshold: In place of the bundle's own.
+
+        Raises:
+            BundleError: It is no detector, or the network is not what the manifest says.
+            BackendError: No interpreter for it is installed.
+        """
+        manifest = bundle.manifest
+        if manifest.kind != "detector" or manifest.input is None or manifest.decode is None:
+            raise BundleError(
+                f"{bundle.folder}: is a {manifest.kind}, not a detector; name another"
+            )
+        self.name = manifest.name
+        self.labels = manifest.labels
+        self.close_up: Detector | None = None
+        """Looks closer at a region; `open_detector` sets it where the manifest names one."""
+        self.session = open_session(bundle.network("detector"), backend, threads)
+        spec = manifest.input
+        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
+        image = {spec.name: TensorSpec(spec.name, shape, spec.dtype)}
+        check_tensors(bundle.folder, "input", image, self.session.inputs.values())
+        needed = head_outputs(manifest.decode, spec.size)
+        found = {
+            name: self.session.outputs[name] for name in needed if name in self.session.outputs
+        }
+        wanted = {
+            n: TensorSpec(n, s, found[n].dtype if n in found else "") for n, s in needed.items()
+        }
+        check_tensors(bundle.folder, "output", wanted, self.session.outputs.values())
+        self._outputs = found
+        self.input = spec.name
+        self._tensor = ImageTensor(spec, self.session.inputs[spec.name])
+        own = getattr(manifest.decode, "score_threshold", 0.5)
+        self.score_threshold = own if score_threshold is None else score_threshold
+        """The score from which a detection is returned and to be believed."""
+        self._decode = head(manifest.decode, spec.size, self.score_threshold)
+        self._nms_iou = getattr(manifest.decode, "nms_iou", 0.5)
+
+    def detect(self, image: Image, region: Region | None = None) -> Detections:
+        """Return what stands in a frame, or in a region of it, in frame pixels.
+
+        Args:
+            image: (height, width, 3) RGB.
+            region: Looked at with the network's full resolution; None for the whole frame.
+        """
+        tensor, placement = self.fit(image, region)
+        return self.decode(self.session.run({self.input: tensor}), placement)
+
+    def fit(self, image: Image, region: Region | None = None) -> tuple[Array, Placement]:
+        """Return the network's input, which holds until the next one, and where the frame is."""
+        return self._tensor.fill(image, region)
+
+    def decode(self, outputs: Mapping[str, Array], placement: Placement) -> Detections:
+        """Return what raw outputs mean, in frame pixels."""
+        values = {name: real(outputs[name], spec) for name, spec in self._outputs.items()}
+        found = suppress(self._decode(values), self._nms_iou)
+        return Detections(placement.to_frame(found.boxes), found.scores, found.labels)
+
+
+def open_detector(
+    name: str,
+    backend: Backend = "auto",
+    threads: int = 1,
+    score_threshold: float | None = None,
+) -> Detector:
+    """Load a detector by the name or folder of its bundle, and the one that looks closer for it.
+
+    Raises:
+        BundleError: A bundle is missing, damaged or no detector.
+        BackendError: No interpreter for it is installed.
+    """
+    bundle = bundles.load(bundles.find(name))
+    detector = Detector(bundle, backend, threads, score_threshold)
+    if bundle.manifest.close_up:
+        closer = bundles.load(bundles.find(bundle.manifest.close_up))
+        detector.close_up = Detector(closer, backend, threads, CLOSE_UP_SCORE)
+    return detector

@@ -1,0 +1,192 @@
+"""The life of tracks: birth, confirmation, loss, end; ids; events. All windows are in seconds.
+
+A track is `tentative` until it was seen for long enough or surely enough, `confirmed` while the
+latest look found it, `lost` from the first look that missed it, and gone when missed for too long.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edge.config import TrackingSettings
+from edge.motion import N_STATE, Motion
+from edge.types import Array, Event, EventType, Floats, Ints, Status, Track
+
+TENTATIVE, CONFIRMED, LOST = 0, 1, 2
+STATUS: tuple[Status, ...] = ("tentative", "confirmed", "lost")
+
+_TENTATIVE_SEEN, _CONFIRMED_MISSED, _LOST_SEEN = 1, 2, 5  # twice the status, plus 1 if seen
+_MATCHED_AT, _BORN_AT, _SCORE = N_STATE, N_STATE + 1, N_STATE + 2
+_ID, _LABEL, _STATUS = 0, 1, 2
+
+
+class TrackTable:
+    """All live tracks: a row a property, a column a track, oldest first.
+
+    Invariant: ids count up from 1, none is used twice, and a track keeps its label.
+    """
+
+    def __init__(self, settings: TrackingSettings, motion: Motion) -> None:
+        self.events: list[Event] = []
+        """What changed in the latest frame."""
+        self._settings = settings
+        self._motion = motion
+        self._floats = np.empty((N_STATE + 3, 0))  # motion state, matched at, born at, score
+        self._ints = np.empty((3, 0), np.int64)  # id, label, status
+        self._next_id = 1
+        self._all_confirmed = True
+        self._all_seen = True  # in the latest frame
+
+    def __len__(self) -> int:
+        return self._ints.shape[1]
+
+    @property
+    def boxes(self) -> Floats:
+        """(4, n) centre x, centre y, width, height; a view."""
+        return self._floats[:4]
+
+    @property
+    def matched_at(self) -> Floats:
+        """(n,) when each was last seen, seconds; a view."""
+        return self._floats[_MATCHED_AT, :]
+
+    @property
+    def scores(self) -> Floats:
+        """(n,) of the detection each was last seen as; a view."""
+        return self._floats[_SCORE, :]
+
+    @property
+    def ids(self) -> Ints:
+        """(n,); a view."""
+        return self._ints[_ID, :]
+
+    @property
+    def labels(self) -> Ints:
+        """(n,); a view."""
+        return self._ints[_LABEL, :]
+
+    @property
+    def status(self) -> Ints:
+        """(n,) TENTATIVE, CONFIRMED or LOST; a view."""
+        return self._ints[_STATUS, :]
+
+    def begin_frame(self, dt: float) -> None:
+        """Carry all tracks forward by dt seconds and forget the last frame's events.
+
+        A gap longer than a lost track may last ends all tracks: none can be told from another.
+        """
+        self.events = []
+        self._all_seen = False
+        if dt > self._settings.max_lost_s:
+            self._keep(np.zeros(len(self), bool))
+            self._all_confirmed = True
+        elif dt > 0 and len(self):
+            self._motion.predict(self._floats[:N_STATE], dt)
+
+    def match(self, columns: Ints, boxes: Floats, scores: Floats, now: float) -> None:
+        """Correct the tracks `columns` (m,), in order, by boxes (4, m) and scores (m,) seen now."""
+        self._all_seen = len(columns) == len(self)
+        if self._all_seen:
+            self._motion.correct(self._floats[:N_STATE], boxes)
+            self._floats[_MATCHED_AT] = now
+            self._floats[_SCORE] = scores
+        elif len(columns):
+            measured, seen = self.boxes.copy(), np.zeros(len(self), bool)
+            measured[:, columns], seen[columns] = boxes, True
+            self._motion.correct(self._floats[:N_STATE], measured, seen)
+            self._floats[_MATCHED_AT, columns] = now
+            self._floats[_SCORE, columns] = scores
+
+    def settle(self, columns: Ints, now: float) -> None:
+        """Confirm, find, lose and end tracks after a look that saw the tracks `columns` (m,)."""
+        if self._all_confirmed and len(columns) == len(self):
+            return
+        case = self.status * 2
+        case[columns] += 1
+        new, lost, found = (case == k for k in (_TENTATIVE_SEEN, _CONFIRMED_MISSED, _LOST_SEEN))
+        if np.count_nonzero(new):
+            new &= now - self._floats[_BORN_AT] >= self._settings.confirm_s
+            self._change("new", new, CONFIRMED)
+        self._change("found", found, CONFIRMED)
+        self._change("lost", lost, LOST)
+        if len(columns) < len(self):
+            tentative = self.status == TENTATIVE
+            window = np.where(tentative, self._settings.tentative_s, self._settings.max_lost_s)
+            self._keep(now - self.matched_at <= window)
+        self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
+
+    def coast(self, now: float) -> None:
+        """Lose and end tracks by the clock alone, after a frame that was not looked at."""
+        unseen_s = now - self.matched_at
+        stale = unseen_s > self._settings.coast_s
+        self._change("lost", stale & (self.status == CONFIRMED), LOST)
+        self._keep(unseen_s <= self._settings.max_lost_s)
+        self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
+
+    def rescue(self, columns: Ints) -> None:
+        """Take back that this frame's first look missed the tracks `columns` (m,)."""
+        ids = set(self.ids[columns].tolist())
+        just_lost = {e.id for e in self.events if e.type == "lost" and e.id in ids}
+        self.events = [e for e in self.events if not (e.type == "lost" and e.id in ids)]
+        self.events += [Event("found", i) for i in sorted(ids - just_lost)]
+        self.status[columns] = CONFIRMED
+        self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
+
+    def add(self, boxes: Floats, scores: Floats, labels: Ints, at_once: Array, now: float) -> None:
+        """Begin a track for each of the boxes (4, n), scores (n,) and labels (n,).
+
+        Those of the mask `at_once` (n,) are confirmed now, the others are tentative.
+        """
+        n = boxes.shape[1]
+        ids = np.arange(self._next_id, self._next_id + n)
+        self._next_id += n
+        floats = np.concatenate((self._motion.start(boxes), np.full((2, n), now), scores[None]))
+        ints = np.array((ids, labels, np.where(at_once, CONFIRMED, TENTATIVE)))
+        self._floats = np.concatenate((self._floats, floats), axis=1)
+        self._ints = np.concatenate((self._ints, ints), axis=1)
+        self._all_confirmed &= bool(at_once.all())
+        self._announce("new", ids[at_once])
+
+    def freshness(self, now: float) -> Floats:
+        """Return what is left (n,), 0..1, of the worth each track had when it was last seen."""
+        unseen_s = now - self.matched_at
+        halvings: Floats = unseen_s * (-1.0 / self._settings.presence_half_life_s)
+        return np.exp2(halvings)
+
+    def tracks(self, now: float, at: float, names: Mapping[int, str]) -> list[Track]:
+        """Return all tracks as they are now, `box_now` carried forward to the time `at`."""
+        n = len(self)
+        half = self._floats[2:4] * 0.5
+        table = np.empty((8, n))
+        np.subtract(self._floats[:2], half, out=table[:2])
+        np.add(self._floats[:2], half, out=table[2:4])
+        table[4:6] = self._floats[4:6]
+        table[6:] = self.scores
+        if not self._all_seen:
+            table[7] *= self.freshness(now)
+        left, top, right, bottom, vx, vy, scores, presences = table.round(3).tolist()
+        ids, labels, statuses = self._ints.tolist()
+        boxes = list(zip(left, top, right, bottom, strict=True))
+        later = boxes
+        if at > now:
+            table[:4].reshape(2, 2, n)[...] += self._floats[4:6] * (at - now)
+            later = list(zip(*table[:4].round(3).tolist(), strict=True))
+        labels_text = map(names.__getitem__, labels)
+        statuses_text = map(STATUS.__getitem__, statuses)
+        velocities = zip(vx, vy, strict=True)
+        return list(
+            map(Track, ids, labels_text, boxes, scores, presences, statuses_text, velocities, later)
+        )
+
+    def _change(self, event: EventType, mask: Array, status: int) -> None:
+        if np.count_nonzero(mask):
+            self.status[mask] = status
+            self._announce(event, self.ids[mask])
+
+    def _keep(self, kept: Array) -> None:
+        if np.count_nonzero(kept) < len(self):
+            self._announce("end", self.ids[~kept & (self.status != TENTATIVE)])
+            self._floats, self._ints = self._floats[:, kept], self._ints[:, kept]
+
+    def _announce(self, event: EventType, ids: Ints) -> None:
+        self.events += [Event(event, i) for i in ids.tolist()]

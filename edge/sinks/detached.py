@@ -1,0 +1,127 @@
+"""A sink on a thread of its own, for live runs: a slow disk costs records, never frames."""
+
+import logging
+import threading
+from collections import deque
+from contextlib import closing
+
+from edge.errors import SinkError
+from edge.sinks import TrackSink
+from edge.types import Frame, Record
+
+_log = logging.getLogger(__name__)
+
+
+class Detached:
+    """Passes records on to a sink from its own thread; `write` never waits.
+
+    At most `depth` records wait; one that comes when as many do is dropped and counted. A queue of
+    frames holds depth times the bytes of a frame (8 of 1920x1080: 50 MB), so a sink that does not
+    look at pixels is never given them. Once the queue is drained, seen == written + dropped.
+    """
+
+    def __init__(self, sink: TrackSink, depth: int = 8) -> None:
+        self.name = sink.name
+        self.wants_frame = sink.wants_frame
+        self.written = 0
+        self._sink = sink
+        self._depth = depth
+        self._queue: deque[tuple[Record, Frame | None]] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self._overflowed = 0  # counted under the lock
+        self._failed = 0  # counted by the thread alone
+        self._failing = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Records that were not written: the queue was full, or the sink refused them."""
+        return self._overflowed + self._failed
+
+    def write(self, record: Record, frame: Frame | None = None) -> None:
+        """Queue one record, or count it as dropped.
+
+        Raises:
+            OutputClosed: An earlier record found that the reader went away.
+            Exception: Whatever unexpected ended the thread; raised once.
+        """
+        self._raise_error()
+        with self._ready:
+            if self._closing or len(self._queue) >= self._depth:
+                self._overflowed += 1
+                return
+            self._queue.append((record, frame if self.wants_frame else None))
+            self._ready.notify()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what is queued, for at most `timeout_s`, and close the sink; may be called twice.
+
+        A sink that is still busy then is left to its thread, which ends with the process.
+
+        Raises:
+            OutputClosed: A queued record found that the reader went away.
+            Exception: Whatever unexpected ended the thread; raised once.
+        """
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            given_up = self._empty_queue()
+            _log.warning("%s: still busy at the end; %d records dropped", self.name, given_up)
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self) -> None:
+        try:
+            with closing(self._sink):
+                while self._pass_one_on():
+                    pass
+        except BaseException as error:  # noqa: BLE001  the next write or close raises it
+            self._empty_queue()
+            self._error = error
+
+    def _empty_queue(self) -> int:
+        with self._ready:
+            self._closing = True
+            waiting = len(self._queue)
+            self._queue.clear()
+            self._overflowed += waiting
+        return waiting
+
+    def _pass_one_on(self) -> bool:
+        """Wait for a record and write it; keeping it in `_run` would hold a frame in between."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._queue or self._closing)
+            if not self._queue:
+                return False
+            record, frame = self._queue.popleft()
+        try:
+            self._sink.write(record, frame)
+        except SinkError as error:
+            self._failed += 1
+            self._note_failure(error)
+        except BaseException:
+            self._failed += 1
+            raise
+        else:
+            self._note_success()
+        return True
+
+    def _note_failure(self, error: SinkError) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.warning("%s (records are dropped until it works again)", error)
+
+    def _note_success(self) -> None:
+        self.written += 1
+        if self._failing:
+            self._failing = False
+            _log.info("%s: works again; %d records dropped so far", self.name, self.dropped)

@@ -1,0 +1,115 @@
+"""Where frames come from: one file per driver, all behind `FrameSource`.
+
+The only place that knows which address means which driver is `open_source`.
+"""
+
+import re
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edge.config import SourceSettings
+from edge.errors import SourceError, UsageError
+from edge.types import Frame
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+_KNOWN = "a camera (0, /dev/video0), rtsp://..., a video file, a folder of images, synthetic:NAME"
+
+_Kind = Literal["camera", "stream", "csi", "synthetic", "images", "video"]
+
+
+class FrameSource(Protocol):
+    """A stream of frames, read by one thread and closed by any.
+
+    Closing ends a pending read at the latest after the driver's own time-out (2 to 3 seconds);
+    a read after closing returns None.
+    """
+
+    live: bool
+    """True where frames come at their own pace and the newest one counts."""
+    description: str
+    """What was opened and the format it really delivers, for people; never holds a password."""
+    fps: float
+    """Nominal frames a second; 0 where nobody knows."""
+
+    def read(self) -> Frame | None:
+        """Return the next frame, or None at the end.
+
+        The image is a fresh array that the source never writes to again.
+
+        Raises:
+            SourceError: The source went away.
+            DataError: The data is damaged.
+        """
+
+    def close(self) -> None:
+        """Release the device or file; may be called twice."""
+
+
+def open_source(uri: str, settings: SourceSettings) -> FrameSource:
+    """Open the source that an address names.
+
+    Args:
+        uri: `0`, `/dev/video0`, `/dev/v4l/by-id/...`, `rtsp://...`, a video file, an image,
+            a folder of images or `synthetic:NAME[?frames=N&seed=S]`.
+        settings: What a camera is asked for, and the rate of a folder of images.
+
+    Raises:
+        UsageError: The address names no kind of source that this version knows.
+        SourceError: The camera, stream or file is not there, is busy or does not answer.
+        DataError: The file is no video, or it is damaged.
+    """
+    # Drivers are imported here, so that a command without video never loads OpenCV.
+    match _kind(uri):
+        case "synthetic":
+            from edge.sources.synthetic import open_synthetic
+
+            return open_synthetic(uri)
+        case "stream":
+            from edge.sources.opencv import open_stream
+
+            return open_stream(uri)
+        case "camera":
+            from edge.sources.opencv import open_camera
+
+            return open_camera(f"/dev/video{uri}" if uri.isdecimal() else uri, settings)
+        case "images":
+            from edge.sources.images import open_images
+
+            return open_images(Path(uri), settings.fps)
+        case "video":
+            from edge.sources.opencv import open_video
+
+            return open_video(Path(uri), settings.fps)
+        case "csi":
+            raise UsageError(
+                f"{uri}: cameras on the CSI connector need picamera2, which this version does not "
+                "support; use a USB camera or an rtsp:// address"
+            )
+
+
+def _kind(uri: str) -> _Kind:
+    """Tell from an address, and from what lies at that path, which driver it needs."""
+    # A name with a colon is a file if there is one.
+    path = Path(uri)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", uri)
+    if scheme and not path.exists():
+        return _kind_of_scheme(scheme[1].lower(), uri)
+    if uri.isdecimal() or path.is_char_device() or uri.startswith("/dev/v"):
+        return "camera"
+    if not path.exists():
+        raise SourceError(f"{uri}: there is no such file or folder; give {_KNOWN}")
+    is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    return "images" if is_images else "video"
+
+
+def _kind_of_scheme(scheme: str, uri: str) -> _Kind:
+    """Tell the driver from what stands before the first colon."""
+    if scheme in {"synthetic", "csi"}:
+        return "synthetic" if scheme == "synthetic" else "csi"
+    if scheme in {"rtsp", "rtsps"} and "://" in uri:
+        return "stream"
+    if "://" in uri or scheme.startswith("rtsp"):  # the rest is not shown, it may hold a password
+        raise UsageError(f"{scheme}://...: no source of this kind is known; give {_KNOWN}")
+    raise SourceError(f"{uri}: there is no such file or folder; give {_KNOWN}")

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from edge import bundle
+from edge.backends import available, open_session
+from edge.errors import BackendError, BundleError
+from edge.preprocess import normalise
+from tests.conftest import MODELS
+
+BACKENDS = available()
+
+
+def open_network(name, backend="auto", role="detector"):
+    return open_session(bundle.load(MODELS / name).network(role), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_interpreter_gives_the_recorded_outputs(backend):
+    session = open_network("square", backend)
+    spec = bundle.load(MODELS / "square").manifest.input
+    with np.load(MODELS / "square" / "golden.npz") as golden:
+        results = session.run({"input": normalise(golden["inputs/input"][0], spec)})
+        for name, value in results.items():
+            np.testing.assert_allclose(value, golden[f"outputs/{name}"][0], atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_result_buffers_are_the_same_at_every_run(backend):
+    session = open_network("square", backend)
+    value = np.zeros(session.inputs["input"].shape, np.float32)
+    first, second = session.run({"input": value}), session.run({"input": value + 1})
+    assert all(first[name] is second[name] for name in first)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_an_integer_network_takes_and_gives_integers_and_says_what_they_mean(dtype):
+    if BACKENDS == ["onnx"]:
+        pytest.skip("needs a TFLite interpreter")
+    session = open_network(f"square-{dtype}")
+    spec = session.inputs["input"]
+    assert spec.dtype == dtype
+    assert spec.scale > 0
+    results = session.run({"input": np.full(spec.shape, spec.zero_point, dtype)})
+    assert {value.dtype.name for value in results.values()} == {dtype}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_missing_or_misshapen_input_is_named(backend):
+    session = open_network("lstm-step", backend, "step")
+    state = np.zeros((1, 4), np.float32)
+    with pytest.raises(BackendError, match="input 'x' is missing"):
+        session.run({"h": state, "c": state})
+    with pytest.raises(BackendError, match=r"'x' is float32 \[1, 3\], given float32 \[1, 2\]"):
+        session.run({"x": np.zeros((1, 2), np.float32), "h": state, "c": state})
+    with pytest.raises(BackendError, match=r"given float64 \[1, 3\]"):
+        session.run({"x": np.zeros((1, 3)), "h": state, "c": state})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_file_that_is_no_model_is_named(backend, tmp_path):
+    fmt = "onnx" if backend == "onnx" else "tflite"
+    file = tmp_path / f"model.{fmt}"
+    file.write_bytes(b"this is no model" * 100)
+    with pytest.raises(BundleError, match=rf"model\.{fmt}: .* cannot load it"):
+        open_session({fmt: file}, backend)
+
+
+def test_an_interpreter_that_is_not_installed_is_one_line_naming_what_to_install():
+    missing = [name for name in ("onnx", "tflite-runtime", "litert") if name not in BACKENDS]
+    if not missing:
+        pytest.skip("every interpreter is installed here")
+    with pytest.raises(BackendError, match=f"{missing[0]} is not installed; pip install"):
+        open_network("square", missing[0])
+
+
+def test_a_backend_that_cannot_run_the_only_format_is_refused():
+    with pytest.raises(BackendError, match=r"square-int8\.tflite: onnx cannot run it"):
+        open_network("square-int8", "onnx")
+
+
+@pytest.mark.usefixtures("needs_onnx")
+def test_a_batch_of_any_size_runs_where_the_network_leaves_it_free():
+    session = open_network("gru-batch", "onnx", "step")
+    (name, spec), *_ = [(n, s) for n, s in session.inputs.items() if n != "h"]
+    for rows in (1, 5):
+        state = np.zeros((rows, *session.inputs["h"].shape[1:]), np.float32)
+        results = session.run({name: np.ones((rows, *spec.shape[1:]), np.float32), "h": state})
+        assert {len(value) for value in results.values()} == {rows}

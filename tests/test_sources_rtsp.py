@@ -1,0 +1,167 @@
+"""RTSP: who refuses, stalls, lies or drops is found quickly, and no password is ever shown."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from edge.config import SourceSettings
+from edge.errors import SourceError, UsageError
+from edge.sources import FrameSource, open_source
+from edge.sources.rtsp import without_secrets
+
+SETTINGS = SourceSettings()
+SERVER = """
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service("0")
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_launch(
+    "( videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=15/1 "
+    "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 )"
+)
+server.get_mount_points().add_factory("/test", factory)
+server.attach(None)
+assert Gst.ElementFactory.find("x264enc")
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("rtsp://cam/stream", "rtsp://cam/..."),
+        ("rtsp://me:secret@10.0.0.7:8554/a", "rtsp://10.0.0.7:8554/..."),
+        ("rtsp://me:sec@ret/secret@cam/a?b", "rtsp://cam/..."),
+        ("rtsps://cam?password=secret", "rtsps://cam/..."),
+        ("rtsp://me:secret@[::1]:554/a", "rtsp://[::1]:554/..."),
+    ],
+)
+def test_only_host_and_port_of_an_address_are_shown(uri: str, shown: str) -> None:
+    assert without_secrets(uri) == shown
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def address(server: socket.socket) -> str:
+    return f"rtsp://me:secret@127.0.0.1:{server.getsockname()[1]}/test"
+
+
+def test_a_closed_port_is_refused_at_once(listener: socket.socket) -> None:
+    uri = address(listener)
+    listener.close()
+    with pytest.raises(SourceError, match="connection refused; check address and port") as raised:
+        open_source(uri, SETTINGS)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up(listener: socket.socket) -> None:
+    with pytest.raises(SourceError, match="no answer within 2 s") as raised:
+        open_source(address(listener), SETTINGS)
+    assert "secret" not in str(raised.value)
+
+
+def answer_each(server: socket.socket, reply: bytes) -> None:
+    """Answer whatever comes with the same words, until the listener is closed."""
+
+    def serve() -> None:
+        try:
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(reply)
+        except OSError:
+            return
+
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def test_another_server_at_the_port_is_told_apart(listener: socket.socket) -> None:
+    answer_each(listener, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(SourceError, match="no RTSP server answers there; check the port"):
+        open_source(address(listener), SETTINGS)
+
+
+def test_a_server_without_that_stream_says_what_to_check(listener: socket.socket) -> None:
+    answer_each(listener, b"RTSP/1.0 404 Not Found\r\nCSeq: 1\r\n\r\n")
+    with pytest.raises(SourceError, match="check path, user name and password") as raised:
+        open_source(address(listener), SETTINGS)
+    assert "secret" not in str(raised.value)
+
+
+def test_an_address_without_host_or_with_a_bad_port_is_refused() -> None:
+    for uri in ("rtsp:///stream", "rtsp://me:secret@cam:99999/stream"):
+        with pytest.raises(UsageError, match=r"write rtsp://HOST\[:PORT\]/PATH") as raised:
+            open_source(uri, SETTINGS)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start GStreamer's RTSP server, by whichever Python has its bindings."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        process = subprocess.Popen(
+            [python, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert process.stdout is not None
+        if port := process.stdout.readline().strip():
+            break
+        process.wait()
+        process.stdout.close()
+    else:
+        pytest.skip("needs python3-gi, gir1.2-gst-rtsp-server-1.0 and gstreamer's x264enc")
+    yield process, f"rtsp://me:secret@127.0.0.1:{port}/test"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def read_all(source: FrameSource) -> None:
+    while source.read():
+        pass
+
+
+@pytest.mark.slow
+def test_a_stream_delivers_frames_and_a_dead_server_ends_it(
+    server: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, uri = server
+    source = open_source(uri, SETTINGS)
+    frames = [frame for _ in range(8) if (frame := source.read())]
+    times = [frame.captured_at for frame in frames]
+    assert source.live
+    assert source.description.endswith("/...: h264 160x120 at 15 fps")
+    assert times == sorted(times)
+    assert {(frame.clock, frame.image.shape) for frame in frames} == {("arrival", (120, 160, 3))}
+    process.kill()
+    with pytest.raises(SourceError, match="no more pictures arrive") as raised:
+        read_all(source)
+    source.close()
+    assert "secret" not in f"{source.description} {raised.value}"
+
+
+@pytest.mark.slow
+def test_a_stalled_stream_is_given_up(server: tuple[subprocess.Popen[str], str]) -> None:
+    process, uri = server
+    source = open_source(uri, SETTINGS)
+    assert source.read() is not None
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(SourceError, match="no more pictures arrive"):
+        read_all(source)
+    source.close()
