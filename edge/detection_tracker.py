@@ -168,10 +168,11 @@ class DetectionTracker:
         jumped = self._jumped(found, pairs, allowed)
         if not len(jumped.tracks):
             return pairs
-        return Pairs(
+        both = Pairs(
             np.concatenate((pairs.tracks, jumped.tracks)),
             np.concatenate((pairs.detections, jumped.detections)),
         )
+        return both.where(np.argsort(both.tracks))
 
     def _jumped(self, found: "_Found", pairs: Pairs, allowed: Array | None) -> Pairs:
         """Pair what `pairs` left over where a track can only have jumped to a detection.

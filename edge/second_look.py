@@ -18,6 +18,8 @@ REGION = 4.0
 """Sides of a region in sides of the box it is around."""
 SURE = 0.8
 """A detection from this score is not looked at again."""
+DOUBT = 0.7
+"""The score of an unsure detection that a closer look does not find falls by this factor."""
 SAME = 0.3
 """Boxes that overlap by more intersection over union are of one target."""
 FURTHEST = 1.5
@@ -44,7 +46,8 @@ class SecondLook:
         """Look at the unsure detections of a new frame, best first.
 
         Returns:
-            The same detections, with the closer look's box and the better score where it agrees.
+            The same detections: with the closer look's box and the better score where it agrees,
+            with a lower score where it sees nothing.
         """
         self._left = self._most
         unsure = [row for row in np.argsort(-found.scores) if found.scores[row] < SURE]
@@ -60,6 +63,8 @@ class SecondLook:
                 best = int(overlap.argmax())
                 boxes[row] = closer.boxes[best]
                 scores[row] = max(scores[row], closer.scores[best])
+            else:
+                scores[row] *= DOUBT
         return Detections(boxes, scores, found.labels)
 
     def search(self, image: Image, missed: Detections, found: Detections) -> Detections:

@@ -193,6 +193,54 @@ def test_box_now_is_carried_to_the_moment_of_emission():
     assert track.box_now == pytest.approx(box(310), abs=2.0)
 
 
+def settled(x=300.0, others=()):
+    """A tracker whose track 1 stands at x, and one more track for each of `others`."""
+    tracker = DetectionTracker()
+    for k in range(5):
+        tracker.update([box(x), *map(box, others)], captured_at=k / 30)
+    return tracker
+
+
+def test_a_lone_target_that_jumps_keeps_its_id():
+    (track,) = settled().update([box(390)], captured_at=5 / 30)
+    assert (track.id, track.status) == (1, "confirmed")
+    assert track.box[0] == pytest.approx(370, abs=5)
+
+
+def test_a_target_with_company_does_not_jump():
+    tracks = settled(others=[380]).update([box(210), box(380)], captured_at=5 / 30)
+    assert [(t.id, t.status) for t in tracks] == [
+        (1, "lost"),
+        (2, "confirmed"),
+        (3, "confirmed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "score", "at"),
+    [(box(440), 0.9, 5 / 30), (box(390), 0.6, 5 / 30), (box(390), 0.9, 1.0),
+     (box(390, width=100, height=200), 0.9, 5 / 30)],
+    ids=["too far", "unsure", "too late", "another size"],
+)  # fmt: skip
+def test_what_cannot_be_the_lone_target_is_no_jump_of_it(found, score, at):
+    tracks = settled().update([found], [score], captured_at=at)
+    assert tracks[0].status == "lost"
+
+
+def test_a_target_that_darts_is_followed_at_once():
+    tracker = settled()
+    (track,) = tracker.update([box(320)], captured_at=5 / 30)
+    assert track.box[0] == pytest.approx(300, abs=2)
+
+
+def test_scores_are_read_against_each_detectors_own_threshold():
+    tracker = DetectionTracker(label_names=["timid", "bold"], thresholds=[0.3, 0.9])
+    scores = [0.35, 0.25, 0.85, 0.95]
+    boxes = [box(x) for x in (100, 300, 500, 700)]
+    tracks = tracker.update(boxes, scores, [0, 0, 1, 1], captured_at=0.0)
+    assert [(t.label, t.score) for t in tracks] == [("timid", 0.35), ("bold", 0.95)]
+
+
 def test_a_second_look_takes_back_the_loss():
     tracker = DetectionTracker()
     for k in range(5):
