@@ -147,8 +147,8 @@ class VideoFile:
     """A video file, every frame in order; `captured_at` is the presentation time in seconds.
 
     Where presentation times are missing or fall back, 1 / fps is added instead (clock `nominal`).
-    If the size changes within the file, OpenCV 5 scales later frames to the size of the first.
-    OpenCV 4 repeats its last picture without a word; `ConditionCheck` finds those frozen.
+    If the size changes within the file, OpenCV 4.14 and 5 scale later frames to that of the first;
+    4.11 repeats its last picture without a word, and `ConditionCheck` finds those frozen.
     """
 
     live = False
