@@ -42,18 +42,17 @@ def widened(boxes: Floats, buffer: Floats | float) -> Floats:
 
 def overlapping(tracks: Floats, detections: Floats) -> Pairs:
     """Return all pairs of boxes that overlap; both are (4, n) left, top, right, bottom."""
-    left, top, right, bottom = tracks[:, :, None]
-    hit = left < detections[2]
-    hit &= right > detections[0]
-    hit &= top < detections[3]
-    hit &= bottom > detections[1]
-    return Pairs(*hit.nonzero())
+    hit = tracks[:2, :, None] < detections[2:, None]  # (2, n, m), across and down
+    hit &= tracks[2:, :, None] > detections[:2, None]
+    both = hit[0] & hit[1]
+    # Of many boxes few overlap, and then this takes a seventh of the time of both.nonzero().
+    return Pairs(*np.unravel_index(both.ravel().nonzero()[0], both.shape))
 
 
 def iou(a: Floats, b: Floats) -> Floats:
     """Return the intersection over union (p,) of the boxes of `overlapping` pairs, (4, p) ltrb."""
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = width * height
+    extent = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = extent[0] * extent[1]
     size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
     union = size_a[0] * size_a[1] + size_b[0] * size_b[1] - shared
     ratio: Floats = shared / union
@@ -71,7 +70,8 @@ def apart(a: Floats, b: Floats) -> Floats:
         Distances in sizes of the box in `a`.
     """
     distance = np.abs(a[:2, :, None] - b[:2, None, :]) / a[2:, :, None]
-    return np.maximum(distance[0], distance[1])
+    larger: Floats = np.maximum(distance[0], distance[1])
+    return larger
 
 
 def lone_pairs(tracks: Floats, company: Floats, detections: Floats, jump: float) -> Pairs:

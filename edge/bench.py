@@ -18,6 +18,7 @@ import numpy as np
 from edge.condition import ConditionCheck
 from edge.detection_tracker import DetectionTracker
 from edge.detector import Detector
+from edge.errors import UsageError
 from edge.manifest import ImageInput
 from edge.pipeline import Run, run_live
 from edge.preprocess import ImageTensor
@@ -171,7 +172,10 @@ def peak_memory_mb(statement: str) -> float:
     From /proc, not getrusage: that one also counts the process that started this one.
     """
     code = f"{statement}\nprint({_PEAK})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        raise UsageError(f"bench: the measured process failed and said: {said[-1]}")
     return int(done.stdout.split()[-1]) / 1024
 
 

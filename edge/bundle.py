@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from edge.errors import BundleError
+from edge.errors import BundleError, SinkError
 from edge.manifest import Manifest, NetworkFormat, Role
-from edge.types import TensorSpec
+from edge.types import TensorSpec, shapes_fit
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -61,6 +61,7 @@ def save(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Bundle
 
     Raises:
         BundleError: The folder exists, or files and manifest do not agree.
+        SinkError: There is no space, no permission, or no parent folder.
     """
     if folder.exists():
         raise BundleError(f"{folder}: already exists; remove it or choose another folder")
@@ -78,18 +79,18 @@ def save(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Bundle
 
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, data in {**files, MANIFEST: text + b"\n"}.items():
+                (unfinished / name).write_bytes(data)
+            unfinished.chmod(0o755)
+            load(unfinished)
+            os.replace(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        raise BundleError(
+        raise SinkError(
             f"{folder}: cannot be written, {error.strerror}; choose another folder"
         ) from error
-    try:
-        for name, data in {**files, MANIFEST: text + b"\n"}.items():
-            (unfinished / name).write_bytes(data)
-        unfinished.chmod(0o755)
-        load(unfinished)
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return load(folder)
 
 
@@ -99,12 +100,12 @@ def find(name: str) -> Path:
     Raises:
         BundleError: No such bundle; the message lists those there are.
     """
-    if (Path(name) / MANIFEST).is_file():
+    if os.path.isfile(os.path.join(name, MANIFEST)):  # unlike Path's, false for impossible names
         return Path(name)
     known = installed()
     if name in known:
         return known[name]
-    if os.sep in name or Path(name).is_dir():
+    if os.sep in name or os.path.isdir(name):
         raise BundleError(f"{name}: is no bundle, it has no {MANIFEST}; name a bundle's folder")
     raise BundleError(f"{name}: no such model; installed are {', '.join(sorted(known)) or 'none'}")
 
@@ -159,17 +160,11 @@ def check_tensors(
         )
     for name, wanted in expected.items():
         tensor = there[name]
-        if tensor.dtype != wanted.dtype or not _fits(wanted.shape, tensor.shape):
+        if tensor.dtype != wanted.dtype or not shapes_fit(wanted.shape, tensor.shape):
             raise BundleError(
                 f"{folder}: {side} {name!r} is {tensor.dtype} {list(tensor.shape)}, the manifest "
                 f"says {wanted.dtype} {list(wanted.shape)}; convert again"
             )
-
-
-def _fits(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    return len(wanted) == len(found) and all(
-        a == b or -1 in (a, b) for a, b in zip(wanted, found, strict=True)
-    )
 
 
 def _read_manifest(path: Path) -> Manifest:

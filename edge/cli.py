@@ -1,14 +1,29 @@
 """The command line: words to a command, an `EdgeError` to one line and an exit code."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TextIO
 
-from edge.commands import associate, bench, inspect, models, run, track
-from edge.errors import EdgeError, OutputClosed
+from edge.errors import EdgeError, OutputClosed, SinkError
+from edge.stderr import tell
 
+_MODULES = {
+    "run": "run",
+    "track": "track",
+    "associate": "associate",
+    "check": "inspect",
+    "devices": "inspect",
+    "schema": "inspect",
+    "models": "models",
+    "bench": "bench",
+}
+"""Where in `edge.commands` each command is, in the order of the help."""
 _EXIT_CODES = """exit codes:
   0 done  1 a fault of edgetrack  2 usage  65 bad data (video, bundle)
   69 source or interpreter unavailable  73 output cannot be written  78 bad configuration"""
@@ -16,28 +31,73 @@ _EXIT_CODES = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
-    args = _parser().parse_args(argv)
+    _repair_streams()
+    try:
+        with _stdout_checked():
+            code = _run(sys.argv[1:] if argv is None else argv)
+    except (BrokenPipeError, OutputClosed):
+        code = 0
+    except EdgeError as error:
+        tell(f"edgetrack: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    _drop_unwritten(sys.stdout)
+    _drop_unwritten(sys.stderr)
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        args = _parser(words).parse_args(words)
+    except SystemExit as end:  # argparse printed its help, the version or a complaint
+        return int(end.code or 0)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(levelname)s %(name)s: %(message)s",
     )
+    return int(args.command(args))
+
+
+def _repair_streams() -> None:
+    """Give what is said on stderr somewhere to go where the process was started without it.
+
+    The first file opened would else get number 2, and with it what libraries print there.
+    """
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  for the life of the process
+
+
+@contextmanager
+def _stdout_checked() -> Iterator[None]:
+    """Find out now, not when Python exits, that what was printed cannot be written.
+
+    Raises:
+        SinkError: The device is full.
+    """
     try:
-        code = args.command(args)
-        sys.stdout.flush()
-    except (BrokenPipeError, OutputClosed):
-        # Python flushes stdout once more when it exits; that must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except EdgeError as error:
-        print(f"edgetrack: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return int(code)
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, EdgeError) or error.errno != errno.ENOSPC:
+            raise
+        raise SinkError(f"standard output: {error.strerror}; write elsewhere") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _drop_unwritten(stream: TextIO | None) -> None:
+    """Forget what a stream could not write: Python would try again at exit, and fail again."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edgetrack",
         description="Real-time tracking on low-power devices.",
@@ -47,8 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more to stderr")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-    for command in (run, track, associate, inspect, models, bench):
-        command.add(commands)
+    named = next((word for word in words if not word.startswith("-")), "")
+    # Only the command that is wanted is imported: the others cost time and memory.
+    wanted = (_MODULES[named],) if named in _MODULES else dict.fromkeys(_MODULES.values())
+    for module in wanted:
+        import_module(f"edge.commands.{module}").add(commands)
     return parser
 
 

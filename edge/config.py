@@ -99,17 +99,30 @@ def load_settings(path: Path) -> Settings:
             out of range; the message names file, key, what was found and what is allowed.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; name a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is no TOML, {error}; correct it") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply; correct it") from error
     if keys := _not_finite(table):
         raise ConfigError(f"{path}: {keys}: is no finite number; give one")
     try:
-        return msgspec.convert(table, Settings)
+        settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {_explain(str(error), table)}") from error
+    if len(set(settings.models)) < len(settings.models):
+        raise ConfigError(
+            f"{path}: models: {list(settings.models)} names one twice; name each once"
+        )
+    tracking = settings.tracking
+    if tracking.low_score > tracking.high_score:
+        raise ConfigError(
+            f"{path}: tracking.low_score: is {tracking.low_score}, more than high_score, which is "
+            f"{tracking.high_score}; lower it"
+        )
+    return settings
 
 
 def _explain(message: str, table: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Boxes leave this module in input pixels. Every function first drops what is unde
 threshold and only then computes boxes, so that an empty frame costs next to nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
@@ -96,11 +97,11 @@ def blazeface(outputs: Outputs, spec: Blazeface, anchors: Floats, threshold: flo
         threshold: Of the score.
     """
     logits = outputs[spec.scores].reshape(-1)
-    rows = np.flatnonzero(logits > _logit(threshold))
-    codes = outputs[spec.boxes].reshape(len(logits), -1)[rows, :4].astype(np.float64)
-    boxes = _corners(codes[:, :2] + anchors[rows], codes[:, 2:])
+    rows = (logits > _logit(threshold)).nonzero()[0]
+    codes = outputs[spec.boxes].reshape(len(logits), -1).take(rows, axis=0)
+    boxes = _corners(codes[:, :2] + anchors.take(rows, axis=0), codes[:, 2:4])
     labels = np.zeros(len(rows), np.int64)
-    return Detections(boxes, _sigmoid(logits[rows]), labels)
+    return Detections(boxes, _sigmoid(logits.take(rows)), labels)
 
 
 def yunet(outputs: Outputs, spec: Yunet, size: tuple[int, int], threshold: float) -> Detections:
@@ -188,18 +189,16 @@ def suppress(detections: Detections, iou: float) -> Detections:
         detections: In any order.
         iou: Overlap beyond which the lower score goes.
     """
-    sound = np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.scores)
-    if not sound.all():
-        detections = detections[sound]
+    sound = np.isfinite(detections.boxes), np.isfinite(detections.scores)
+    if not (sound[0].all() and sound[1].all()):
+        detections = detections[sound[0].all(axis=1) & sound[1]]
     if len(detections) < 2:
         return detections
-    detections = detections[np.argsort(-detections.scores, kind="stable")[:_MOST_CANDIDATES]]
     boxes = detections.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2]
-    labels = detections.labels.astype(np.int32)
-    # The stubs know only sequences of numbers here; arrays are what they become.
-    kept = cv2.dnn.NMSBoxesBatched(boxes, detections.scores, labels, 0.0, iou)  # type: ignore[arg-type]
-    return detections[np.sort(np.asarray(kept, np.int64).reshape(-1))]
+    scores, labels = detections.scores.tolist(), detections.labels.tolist()
+    kept = cv2.dnn.NMSBoxesBatched(boxes.tolist(), scores, labels, 0.0, iou, top_k=_MOST_CANDIDATES)
+    return detections[np.array(kept, np.int64)]
 
 
 def blazeface_anchors(layers: tuple[tuple[int, int], ...], size: tuple[int, int]) -> Floats:
@@ -240,7 +239,8 @@ def _centres(cells: tuple[int, int], size: tuple[int, int]) -> Floats:
 
 
 def _corners(centre: Floats, size: Floats) -> Floats:
-    return np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    half = size / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def _exp(codes: Floats) -> Floats:
@@ -249,8 +249,9 @@ def _exp(codes: Floats) -> Floats:
 
 def _logit(share: float) -> float:
     share = min(max(share, 1e-9), 1 - 1e-9)
-    return float(np.log(share / (1 - share)))
+    return math.log(share / (1 - share))
 
 
 def _sigmoid(logits: Array) -> Floats:
-    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64).clip(-80, 80)))
+    """Return shares of logits that are greater than some `_logit`, so that exp() stays finite."""
+    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))

@@ -111,6 +111,8 @@ class DetectionTracker:
             predicted boxes, the tracks' presence as scores, and their labels.
         """
         columns = self._unseen().nonzero()[0]
+        if not len(columns):
+            return Detections.none()
         boxes = widened(self._table.boxes[:, columns], 0.0).T
         presence = self._table.scores * self._table.freshness(self._now)
         return Detections(boxes, presence[columns], self._table.labels[columns])
@@ -271,6 +273,7 @@ class _LabelNames(dict[int, str]):
 
 
 def _odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1.0 - 1e-3)  # nothing is impossible, and nothing certain
     return share / (1.0 - share)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from edge import bundle as bundles
 from edge.backends import Backend, open_session
 from edge.bundle import Bundle, check_tensors
+from edge.config import InferenceSettings
 from edge.decode import head, head_outputs, real, suppress
 from edge.errors import BundleError
 from edge.preprocess import ImageTensor, Placement, Region
@@ -90,19 +91,26 @@ class Detector:
 
 def open_detector(
     name: str,
-    backend: Backend = "auto",
-    threads: int = 1,
+    inference: InferenceSettings | None = None,
     score_threshold: float | None = None,
+    close_up: bool = True,
 ) -> Detector:
-    """Load a detector by the name or folder of its bundle, and the one that looks closer for it.
+    """Load a detector by the name or folder of its bundle.
+
+    Args:
+        name: Of an installed bundle, or a folder.
+        inference: None: the defaults.
+        score_threshold: In place of the bundle's own.
+        close_up: Also load the bundle that looks closer for it, where there is one.
 
     Raises:
         BundleError: A bundle is missing, damaged or no detector.
         BackendError: No interpreter for it is installed.
     """
+    run = inference or InferenceSettings()
     bundle = bundles.load(bundles.find(name))
-    detector = Detector(bundle, backend, threads, score_threshold)
-    if bundle.manifest.close_up:
+    detector = Detector(bundle, run.backend, run.threads, score_threshold)
+    if close_up and bundle.manifest.close_up:
         closer = bundles.load(bundles.find(bundle.manifest.close_up))
-        detector.close_up = Detector(closer, backend, threads, CLOSE_UP_SCORE)
+        detector.close_up = Detector(closer, run.backend, run.threads, CLOSE_UP_SCORE)
     return detector

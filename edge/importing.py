@@ -27,7 +27,7 @@ from edge.manifest import (
     Yunet,
 )
 from edge.preprocess import normalise
-from edge.types import Array, TensorSpec
+from edge.types import Array, TensorSpec, shapes_fit
 
 Family = Literal["blazeface", "yunet", "yolox", "ssd"]
 
@@ -165,7 +165,8 @@ def _decode(file: Path, session: Session, request: Request, size: tuple[int, int
     if decode is not None:
         wanted = head_outputs(decode, size)
         if all(
-            n in session.outputs and _fits(s, session.outputs[n].shape) for n, s in wanted.items()
+            n in session.outputs and shapes_fit(s, session.outputs[n].shape)
+            for n, s in wanted.items()
         ):
             return decode
     outputs = ", ".join(f"{t.name} {list(t.shape)}" for t in session.outputs.values())
@@ -269,12 +270,6 @@ def ssd_layers(
         cells = (math.ceil(size[0] / stride), math.ceil(size[1] / stride))
         layers.append(AnchorLayer(cells=cells, sizes=sizes))
     return tuple(layers)
-
-
-def _fits(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    return len(wanted) == len(found) and all(
-        a == b or -1 in (a, b) for a, b in zip(wanted, found, strict=True)
-    )
 
 
 def _check_labels(file: Path, session: Session, decode: Decode, labels: tuple[str, ...]) -> None:

@@ -30,6 +30,8 @@ class TrackTable:
         self.events: list[Event] = []
         """What changed in the latest frame."""
         self._settings = settings
+        unseen_s = settings.tentative_s, settings.max_lost_s, settings.max_lost_s
+        self._longest_unseen_s = np.array(unseen_s)  # by status
         self._motion = motion
         self._floats = np.empty((N_STATE + 3, 0))  # motion state, matched at, born at, score
         self._ints = np.empty((3, 0), np.int64)  # id, label, status
@@ -110,9 +112,7 @@ class TrackTable:
         self._change("found", found, CONFIRMED)
         self._change("lost", lost, LOST)
         if len(columns) < len(self):
-            tentative = self.status == TENTATIVE
-            window = np.where(tentative, self._settings.tentative_s, self._settings.max_lost_s)
-            self._keep(now - self.matched_at <= window)
+            self._keep(now - self.matched_at <= self._longest_unseen_s.take(self.status))
         self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
 
     def coast(self, now: float) -> None:

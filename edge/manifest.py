@@ -7,6 +7,8 @@ import msgspec
 
 Role = Literal["detector", "encoder", "step"]
 NetworkFormat = Literal["tflite", "onnx"]
+NAME = "[a-z0-9][a-z0-9._-]{0,63}"
+"""What a bundle may be called: a plain folder name everywhere."""
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
@@ -192,9 +194,9 @@ class Manifest(_Part, frozen=True, kw_only=True):
     """`manifest.json`, format 1."""
 
     format: Literal[1] = 1
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    name: Annotated[str, msgspec.Meta(pattern=f"^{NAME}$")]
     version: str
-    licence: str
+    licence: Annotated[str, msgspec.Meta(min_length=1)]
     origin: str
     kind: Literal["detector", "tracker", "sequence"]
     labels: tuple[str, ...] = ()

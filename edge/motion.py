@@ -72,7 +72,8 @@ class Motion:
         transition, drift = self._step(dt)
         np.matmul(transition, state.copy(), out=state)
         state += drift
-        np.maximum(state[2:4], MIN_SIZE_PX, out=state[2:4])
+        size = state[2:4]
+        np.maximum(size, MIN_SIZE_PX, out=size)
 
     def correct(self, state: Floats, measured: Floats, seen: Array | None = None) -> None:
         """Move the state (14, n) towards what was measured, in place.
@@ -88,10 +89,12 @@ class Motion:
         # Further off than thought possible: the position was less certain than thought, by as
         # much (Mehra 1972, covariance matching). A face that darts is followed at once, without
         # making the filter nervous for those that walk.
-        surprise = np.square(moved / state[2:4]).mean(axis=1) / (state[8:10] + self._noise)
-        state[8:10] *= np.maximum(surprise, 1.0)
-        covariance = state[8:12].reshape(2, 2, -1)
-        gain = covariance / (state[8:10] + self._noise)  # (of position and velocity, 2, n)
+        off = moved / state[2:4]
+        off *= off
+        position, covariance = state[8:10], state[8:12].reshape(2, 2, -1)
+        surprise = (off[:, 0] + off[:, 1]) / (position + self._noise)  # 2 is expected
+        position *= np.maximum(surprise, 2.0) * 0.5
+        gain = covariance / (position + self._noise)  # (of position and velocity, 2, n)
         if seen is not None:
             gain *= seen
         estimate = state[:8].reshape(2, 2, 2, -1)

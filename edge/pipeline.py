@@ -11,6 +11,7 @@ import msgspec
 
 from edge.condition import ConditionCheck
 from edge.config import Settings
+from edge.errors import SinkError
 from edge.sinks import TrackSink
 from edge.sinks.detached import Detached
 from edge.sources import FrameSource, open_source
@@ -209,6 +210,8 @@ def _close(outputs: Sequence[Detached], run: Run) -> None:
         except Exception as error:  # noqa: BLE001  the others must be closed first
             errors.append(error)
         run.counts.unwritten[output.name] = output.dropped
+        if output.dropped and not output.written:
+            errors.append(SinkError(f"{output.name}: nothing could be written; see the log"))
     if errors:
         raise errors[0]
 

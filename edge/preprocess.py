@@ -24,7 +24,8 @@ class Placement:
         """Map boxes (n, 4) left, top, right, bottom from input pixels to frame pixels."""
         offset = (self.offset_x, self.offset_y, self.offset_x, self.offset_y)
         scale = (self.scale_x, self.scale_y, self.scale_x, self.scale_y)
-        return (boxes - np.array(offset)) / np.array(scale)
+        placed: Floats = (boxes - offset) / scale
+        return placed
 
 
 class ImageTensor:
@@ -47,7 +48,7 @@ class ImageTensor:
         mean, scale = _channels(spec)
         self._mean = mean if spec.dtype == "float32" and mean.any() else None
         self._scale = scale if spec.dtype == "float32" and (scale != 1).any() else None
-        self._covered = (0, 0, 0, 0)
+        self._covered = (0, 0, 0, 0)  # left, top, width, height: what the last picture covered
 
     def fill(self, image: Image, region: Region | None = None) -> tuple[Array, Placement]:
         """Fit a frame, or a region of it, into the input.
@@ -64,10 +65,12 @@ class ImageTensor:
         x, y, width, height = self._fit(right - left, bottom - top)
         if (x, y, width, height) != self._covered:
             self._canvas[...] = self._spec.pad
+            self._normalise(np.s_[:], np.s_[:])
             self._covered = (x, y, width, height)
-        view = self._canvas[y : y + height, x : x + width]
+        rows, columns = slice(y, y + height), slice(x, x + width)
+        view = self._canvas[rows, columns]
         cv2.resize(part, (width, height), dst=view, interpolation=cv2.INTER_LINEAR)
-        self._normalise()
+        self._normalise(rows, columns)
         scale_x, scale_y = width / (right - left), height / (bottom - top)
         return self._tensor, Placement(scale_x, scale_y, x - left * scale_x, y - top * scale_y)
 
@@ -83,15 +86,18 @@ class ImageTensor:
             return 0, 0, fit_width, fit_height
         return (full_width - fit_width) // 2, (full_height - fit_height) // 2, fit_width, fit_height
 
-    def _normalise(self) -> None:
-        values = self._tensor[0]
+    def _normalise(self, rows: slice, columns: slice) -> None:
+        """Write the values of some rows and columns; the bars beside a picture keep theirs."""
+        nchw = self._spec.layout == "NCHW"
+        part = np.s_[:, rows, columns] if nchw else np.s_[rows, columns]
+        pixels, values = self._pixels[part], self._tensor[0][part]
         if self._table is not None:
             for channel, table in enumerate(self._table):
-                one = np.s_[channel] if self._spec.layout == "NCHW" else np.s_[..., channel]
-                values[one] = table[self._pixels[one]]
+                one = np.s_[channel] if nchw else np.s_[..., channel]
+                values[one] = table[pixels[one]]
             return
         # In three passes numpy is as fast as one pass of OpenCV, and it takes any layout.
-        values[...] = self._pixels
+        values[...] = pixels
         if self._mean is not None:
             values -= self._mean
         if self._scale is not None:

@@ -50,11 +50,11 @@ class SecondLook:
             with a lower score where it sees nothing.
         """
         self._left = self._most
-        unsure = [row for row in np.argsort(-found.scores) if found.scores[row] < SURE]
-        if not unsure or not self._most:
+        unsure = np.flatnonzero(found.scores < SURE)
+        if not len(unsure) or not self._most:
             return found
         boxes, scores = found.boxes.copy(), found.scores.copy()
-        for row in unsure:
+        for row in unsure[np.argsort(-found.scores[unsure])]:
             closer = self._look(image, boxes[row], int(found.labels[row]))
             if closer is None:
                 continue
@@ -76,6 +76,8 @@ class SecondLook:
             found: What was found already; it is not found a second time.
         """
         parts = [Detections.none()]
+        if not len(missed):
+            return parts[0]
         for row in np.argsort(-missed.scores):
             closer = self._look(image, missed.boxes[row], int(missed.labels[row]))
             if closer is not None and len(closer):

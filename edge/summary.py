@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge.geometry import iou
+from edge.stderr import tell
 from edge.types import Box, Counts, Record
 
 _AGES = 10_000  # of the last so many frames; memory stays flat over a year
@@ -66,7 +67,7 @@ class Summary:
                 f"{len(overlaps)} boxes"
             )
         lines += [f"{name}: {n} records not written" for name, n in counts.unwritten.items() if n]
-        print("\n".join(lines), file=sys.stderr)  # noqa: T201
+        tell("\n".join(lines))
 
     def _compare(self, record: Record, truth: list[tuple[str, Box]]) -> None:
         shown = [track.box for track in record.tracks if track.status == "confirmed"]
@@ -98,13 +99,12 @@ class Progress:
             f"{len(record.tracks)} tracks  {record.dropped} dropped"
         )
         self._frames, self._last_at = 0, now
-        print(f"\r\x1b[K{line}" if self._terminal else line, end="", file=sys.stderr)  # noqa: T201
-        print(end="" if self._terminal else "\n", file=sys.stderr, flush=True)  # noqa: T201
+        tell(f"\r\x1b[K{line}" if self._terminal else line, end="" if self._terminal else "\n")
 
     def end(self) -> None:
         """Leave the terminal on a new line."""
         if self._shown and self._terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # noqa: T201
+            tell("\r\x1b[K", end="")
 
 
 def _listed(counts: Mapping[Any, int]) -> str:

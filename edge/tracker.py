@@ -56,9 +56,15 @@ class Tracker:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Tracker":
         """Load what the settings name; see `from_models`."""
+        if len(set(settings.models)) < len(settings.models):
+            raise UsageError(
+                f"models: {', '.join(settings.models)} names one twice; every target would be "
+                "tracked twice, name each once"
+            )
         run, threshold = settings.inference, settings.detection.score_threshold
         detectors = [
-            open_detector(name, run.backend, run.threads, threshold) for name in settings.models
+            open_detector(name, run, threshold, close_up=settings.detection.second_looks > 0)
+            for name in settings.models
         ]
         return cls(detectors, settings.detection, settings.tracking)
 

@@ -78,6 +78,13 @@ class TensorSpec:
     zero_point: int = 0
 
 
+def shapes_fit(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
+    """Say whether two shapes agree; a dimension of -1, in either, fits any size."""
+    return len(wanted) == len(found) and all(
+        a == b or -1 in (a, b) for a, b in zip(wanted, found, strict=True)
+    )
+
+
 class Track(msgspec.Struct, frozen=True, gc=False):
     """One target in one frame."""
 

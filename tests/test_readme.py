@@ -25,9 +25,7 @@ def test_there_are_examples():
 def test_every_command_that_is_named_exists(command, capsys):
     if command in ("is", "and"):
         pytest.skip("a sentence")
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    assert end.value.code == 0
+    assert main([command, "--help"]) == 0
     assert "usage:" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge.errors import OutputClosed, SinkError, UsageError
-from edge.sinks import open_sink
+from edge.sinks import open_sink, output_path
 from edge.types import Event, Record, Track
 
 BOX = (10.0, 20.0, 40.5, 80.25)
@@ -171,6 +171,24 @@ def test_mot_and_csv_go_to_standard_output_too(capfd):
 def test_an_unknown_kind_of_output_is_refused(uri):
     with pytest.raises(UsageError, match="no such kind of output; use - or file:PATH"):
         open_sink(uri)
+    with pytest.raises(UsageError, match="no such kind of output; use - or file:PATH"):
+        output_path(uri)
+
+
+@pytest.mark.parametrize("kind", ["file", "mot", "csv", "video"])
+def test_where_a_sink_would_write_is_known_without_opening_it(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert output_path(f"{kind}:~/a.mp4") == tmp_path / "a.mp4"
+    assert output_path(f"{kind}:b:c") == Path("b:c")
+    assert output_path(f"{kind}:-") is output_path("-") is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("kind", ["file", "video"])
+def test_the_home_of_an_unknown_user_is_a_missing_folder(kind, keep):
+    with pytest.raises(SinkError, match="folder ~nobody-of-that-name does not exist"):
+        open_sink(f"{kind}:~nobody-of-that-name/a.mp4", keep=keep)
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -307,3 +325,39 @@ def test_a_broken_pipe_is_output_closed(tmp_path):
         sink.write(record())
     sink.close()
     sink.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "keep"), [("file", False), ("file", True), ("csv", True), ("video", False)]
+)
+def test_a_pipe_without_a_reader_is_refused_at_once(kind, keep, tmp_path):
+    uri = f"{kind}:{tmp_path}/fifo.mp4"
+    os.mkfifo(tmp_path / "fifo.mp4")
+    with pytest.raises(SinkError) as caught:
+        open_sink(uri, keep=keep)
+    assert str(caught.value) == f"{uri}: nobody reads this pipe; start the reader first"
+
+
+def test_a_pipe_with_a_slow_reader_gets_every_line(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink = open_sink(f"file:{fifo}")
+    assert os.get_blocking(sink._output._fd)
+    sink.write(record(frame=3))
+    sink.close()
+    with os.fdopen(reader) as lines:
+        assert json.loads(lines.read())["frame"] == 3
+
+
+def test_a_folder_that_takes_no_files_is_not_called_missing():
+    with pytest.raises(SinkError) as caught:
+        open_sink("file:/proc/x")
+    assert str(caught.value) == "file:/proc/x: cannot be created in /proc; write elsewhere"
+
+
+@pytest.mark.parametrize("kind", ["file", "video"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_name_that_is_too_long_is_refused(kind, keep, tmp_path):
+    with pytest.raises(SinkError, match="file name too long; check the path"):
+        open_sink(f"{kind}:{tmp_path}/{'a' * 300}.mp4", keep=keep)

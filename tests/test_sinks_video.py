@@ -16,8 +16,8 @@ from edge.types import Frame, Record, Track
 GREY = 100
 
 
-def track(box=(100.0, 60.0, 200.0, 160.0), status="confirmed", ident=7):
-    return Track(ident, "face", box, 0.93, 0.98, status, (0.0, 0.0), box)
+def track(box=(100.0, 60.0, 200.0, 160.0), status="confirmed", ident=7, presence=0.98):
+    return Track(ident, "face", box, 0.93, presence, status, (0.0, 0.0), box)
 
 
 def record(*tracks, at=0.0, size=(320, 240), **more):
@@ -151,6 +151,22 @@ def test_a_full_disk_is_told(tmp_path):
     sink.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(65_501, 2), (2, 70_000)])
+def test_a_picture_larger_than_jpeg_allows_is_refused(width, height, tmp_path):
+    sink = open_sink(f"video:{tmp_path}/a.mp4")
+    with pytest.raises(SinkError, match=f"pictures of {width}x{height} are too large for a video"):
+        sink.write(record(size=(width, height)), frame(grey(width, height)))
+    sink.close()
+    assert (tmp_path / "a.mp4").stat().st_size == 0
+
+
+def test_the_largest_picture_that_jpeg_allows_is_written(tmp_path):
+    sink = open_sink(f"video:{tmp_path}/a.mp4")
+    sink.write(record(size=(65_500, 2)), frame(grey(65_500, 2)))
+    sink.close()
+    assert (tmp_path / "a.mp4").stat().st_size > 65_500 // 50
+
+
 def test_another_kind_of_video_is_refused_by_naming_what_works(tmp_path):
     with pytest.raises(SinkError, match=r"cannot write this kind of video; use \.mp4 or \.mov"):
         open_sink(f"video:{tmp_path}/a.avi")
@@ -180,6 +196,24 @@ def test_a_lost_track_is_dashed_and_a_tentative_one_is_thin():
     assert edges["tentative"].sum(axis=1).tolist() == [1] * 80
     assert edges["confirmed"].sum(axis=1).min() > 1
     assert 20 < edges["lost"].any(axis=1).sum() < 60
+
+
+def test_a_lost_track_has_its_id_in_its_colour_and_no_plate_or_trail():
+    trail = {7: [(110, 110), (190, 110)]}
+    picture = draw(grey(), record(track(status="lost")), trail)
+    name = picture[46:59, 100:160]
+    assert 0.02 < changed(name).mean() < 0.3
+    assert not changed(name)[:, 25:].any()
+    assert (np.abs(name.astype(int) - colour_of(7)).max(axis=2) < 60).any()
+    assert not changed(picture)[70:150, 110:190].any()
+
+
+def test_a_lost_track_that_faded_is_not_drawn():
+    faded, fading = (record(track(status="lost", presence=p)) for p in (0.19, 0.2))
+    assert (draw(grey(), faded) == draw(grey(), record())).all()
+    assert not (draw(grey(), fading) == draw(grey(), record())).all()
+    seen = draw(grey(), record(track(presence=0.1)))
+    assert (seen == draw(grey(), record(track()))).all()
 
 
 def test_the_name_stands_above_the_box_and_inside_the_picture():

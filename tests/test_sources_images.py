@@ -1,5 +1,9 @@
 """Folders of images, and addresses that name nothing."""
 
+import os
+import socket
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -58,6 +62,56 @@ def test_a_damaged_image_is_named(tmp_path: Path, name: str, share: float) -> No
         source.read()
 
 
+def test_a_header_that_claims_a_billion_pixels_is_a_damaged_image(tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+    content = start + struct.pack(">I", zlib.crc32(header)) + bytes(100)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: not a readable image, or damaged \(133 bytes\)"):
+        open_source(str(tmp_path), SETTINGS).read()
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.png"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name}: is no video file but a pipe; give a camera"):
+            open_source(str(tmp_path / name), SETTINGS)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        with pytest.raises(DataError, match="s: is no video file but a socket; give a camera"):
+            open_source(str(tmp_path / "s"), SETTINGS)
+
+
+def test_a_pipe_in_a_folder_is_no_image(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match="the folder holds no images"):
+        open_source(str(tmp_path), SETTINGS)
+
+
+def test_a_name_that_is_too_long_is_an_absent_source() -> None:
+    with pytest.raises(SourceError, match=r"a: cannot be read \(File name too long\); check the"):
+        open_source("a" * 300, SETTINGS)
+    with pytest.raises(SourceError, match="there is no such file or folder"):
+        open_source("take:" + "a" * 300, SETTINGS)
+
+
+def test_a_long_address_is_no_file_name() -> None:
+    with pytest.raises(SourceError, match=r"^rtsp://127\.0\.0\.1:1/\.\.\.: "):
+        open_source("rtsp://127.0.0.1:1/" + "a" * 300, SETTINGS)
+
+
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SourceError, match=r"cannot be read \(Permission denied\)"):
+            open_source(str(tmp_path), SETTINGS)
+    finally:
+        os.seteuid(user)
+
+
 def test_an_image_that_vanishes_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.png", (9, 9, 9))
     source = open_source(str(tmp_path), SETTINGS)
@@ -76,6 +130,7 @@ def test_closing_ends_the_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
+        ("", "source '': the address is empty; give a camera"),
         ("csi:0", "need picamera2, which this version does not support"),
         ("http://me:secret@host/", r"http://\.\.\.: no source of this kind is known"),
         ("rtsp:me:secret@host", r"rtsp://\.\.\.: no source of this kind is known"),

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from edge.errors import BackendError
 from edge.manifest import NetworkFormat
-from edge.types import Array, TensorSpec
+from edge.types import Array, TensorSpec, shapes_fit
 
 Installed = Literal["litert", "tflite-runtime", "onnx"]
 Backend = Literal["auto"] | Installed
@@ -76,8 +76,17 @@ def open_session(
         BackendError: No interpreter for any of the files is installed.
         BundleError: A file is no model.
     """
-    choice = _choose(files, backend)
-    path = files[_FORMAT[choice]]
+    broken = ""
+    for choice in _choices(files, backend):
+        path = files[_FORMAT[choice]]
+        try:
+            return _open(choice, path, threads)
+        except ImportError as error:  # a library it needs is missing, or is of another version
+            broken = f"{path}: {choice} is installed but does not load, {error}; install it again"
+    raise BackendError(broken)
+
+
+def _open(choice: Installed, path: Path, threads: int) -> Session:
     if choice == "onnx":
         from edge.backends.onnx import OnnxSession
 
@@ -87,7 +96,8 @@ def open_session(
     return TfliteSession(path, threads, _PACKAGE[choice])
 
 
-def _choose(files: Mapping[NetworkFormat, Path], backend: Backend) -> Installed:
+def _choices(files: Mapping[NetworkFormat, Path], backend: Backend) -> list[Installed]:
+    """Return the installed backends that can run one of the files, best first; at least one."""
     wanted: list[Installed] = [backend] if backend != "auto" else list(_PACKAGE)
     fitting = [name for name in wanted if _FORMAT[name] in files]
     have = ", ".join(path.name for path in files.values())
@@ -95,11 +105,10 @@ def _choose(files: Mapping[NetworkFormat, Path], backend: Backend) -> Installed:
         raise BackendError(
             f"{have}: {backend} cannot run it; choose another backend or convert again"
         )
-    installed = available()
-    for name in fitting:
-        if name in installed:
-            return name
-    raise BackendError(f"{have}: {fitting[0]} is not installed; {_INSTALL[fitting[0]]}")
+    installed = [name for name in fitting if name in available()]
+    if not installed:
+        raise BackendError(f"{have}: {fitting[0]} is not installed; {_INSTALL[fitting[0]]}")
+    return installed
 
 
 def check_input(spec: TensorSpec, value: Array, backend: str) -> None:
@@ -108,10 +117,8 @@ def check_input(spec: TensorSpec, value: Array, backend: str) -> None:
     Raises:
         BackendError: Shape or type differ.
     """
-    fits = len(value.shape) == len(spec.shape) and all(
-        want in (-1, have) for want, have in zip(spec.shape, value.shape, strict=True)
-    )
-    if not fits or value.dtype.name != spec.dtype:
+    fits = value.shape == spec.shape or shapes_fit(spec.shape, value.shape)
+    if not fits or value.dtype != spec.dtype:
         raise BackendError(
             f"{backend}: input {spec.name!r} is {spec.dtype} {list(spec.shape)}, "
             f"given {value.dtype.name} {list(value.shape)}; give it as the manifest says"

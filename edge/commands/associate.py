@@ -4,6 +4,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
 from edge.commands import Commands
+from edge.commands.outputs import refuse_overlap
 from edge.detection_tracker import DetectionTracker
 from edge.errors import DataError
 from edge.sinks.mot import mot_lines
@@ -31,18 +32,18 @@ def _rate(word: str) -> float:
         rate = float(word)
     except ValueError:
         rate = 0.0
-    if not 0 < rate <= 1000:
-        raise ArgumentTypeError(f"{word!r} is no rate over 0 and up to 1000")
+    if not 0.001 <= rate <= 1000:
+        raise ArgumentTypeError(f"{word!r} is no rate from 0.001 to 1000")
     return rate
 
 
 def _associate(args: Namespace) -> int:
+    refuse_overlap([f"mot:{args.out}"], [args.detections])
     found = read_detections(args.detections)
     output = Output(f"mot:{args.out}", args.out)
     tracker = DetectionTracker()
     try:
-        for number in range(1, max(found, default=0) + 1):
-            boxes, scores = found.get(number, ([], []))
+        for number, (boxes, scores) in sorted(found.items()):
             at = (number - 1) / args.fps
             tracks = tracker.update(boxes, scores, captured_at=at)
             output.append(mot_lines(number, tracks).encode())
@@ -58,7 +59,7 @@ def read_detections(path: Path) -> dict[int, Found]:
         DataError: It cannot be read, or a line is not `frame,id,left,top,width,height,score,...`.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; name a MOT detection file") from error
     except UnicodeDecodeError as error:

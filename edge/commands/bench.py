@@ -7,7 +7,7 @@ import numpy as np
 from edge import bench
 from edge.commands import Commands
 from edge.commands.run import SOURCES, add_models, positive
-from edge.config import Settings
+from edge.config import InferenceSettings, Settings
 from edge.detector import open_detector
 from edge.sources import open_source
 
@@ -26,15 +26,18 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("bench", help="measure time and memory", description=__doc__)
     parser.add_argument("what", choices=tuple(_MEASURES), nargs="?", default="frame")
     parser.add_argument("--source", default="synthetic:portrait", metavar="URI", help=SOURCES)
-    parser.add_argument("--frames", type=positive, default=300, metavar="N")
-    parser.add_argument("--model-ms", type=float, default=40.0, help="of the latency test's model")
+    parser.add_argument("--frames", type=positive, default=300, metavar="N", help="default: 300")
+    parser.add_argument(
+        "--model-ms", type=positive, default=40, metavar="MS", help="of the latency test's model"
+    )
     add_models(parser)
     parser.set_defaults(command=lambda args: _MEASURES[args.what](args))
 
 
 def _frame(args: Namespace) -> int:
+    inference = InferenceSettings(backend=args.backend or "auto")
     for name in args.model or ("face",):
-        detector = open_detector(name, args.backend or "auto")
+        detector = open_detector(name, inference)
         source = open_source(args.source, Settings().capture)
         stages = bench.frame_stages(source, detector, args.frames)
         source.close()
@@ -68,11 +71,12 @@ def _latency(args: Namespace) -> int:
     model, period = args.model_ms, 1000 / 30
     ages, counts = bench.latency_ms(model / 1000, args.frames)
     p50, p99 = np.percentile(ages, (50, 99))
-    halves = [float(np.median(half)) for half in np.array_split(ages, 2)]
+    half = (len(ages) + 1) // 2  # of one frame, both halves are that frame
+    growth = np.median(ages[-half:]) - np.median(ages[:half])
     print(f"30 fps, model {model:g} ms: {counts.processed} of {counts.seen} frames processed")
     print(f"age p50 {p50:.1f} ms (M + T/2 + 5 = {model + period / 2 + 5:.1f})")
     print(f"age p99 {p99:.1f} ms (M + T + 10 = {model + period + 10:.1f})")
-    print(f"growth: median of the second half less the first {halves[1] - halves[0]:+.1f} ms")
+    print(f"growth: median of the second half less the first {growth:+.1f} ms")
     return 0
 
 
@@ -81,7 +85,7 @@ def _memory(args: Namespace) -> int:
         print(f"{name:24} {bench.peak_memory_mb(statement):6.1f} MB")
     models = [word for name in args.model or ("face",) for word in ("--model", name)]
     words = ["track", args.source, *models, "--out", "/dev/null"]
-    statement = f"import edge.cli; edge.cli.main({words!r})"
+    statement = f"import edge.cli; assert edge.cli.main({words!r}) == 0"
     print(f"{'edgetrack track':24} {bench.peak_memory_mb(statement):6.1f} MB  ({args.source})")
     return 0
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 
 from edge.commands import Commands
+from edge.commands.outputs import refuse_overlap
 from edge.config import Settings, load_settings
 from edge.detector import open_detector
+from edge.errors import ConfigError
 from edge.manifest import Manifest
+from edge.sinks import output_path
 from edge.sources.v4l2 import list_devices
 from edge.types import Record
 
@@ -40,9 +43,13 @@ def add(commands: Commands) -> None:
 
 def _check(args: Namespace) -> int:
     settings = load_settings(args.config)
+    refuse_overlap(settings.sinks, [settings.source, args.config])
+    for uri in settings.sinks:
+        path = output_path(uri)
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"{args.config}: sinks: {uri}: {path.parent} is no folder; create it")
     for name in settings.models:
-        run = settings.inference
-        detector = open_detector(name, run.backend, run.threads)
+        detector = open_detector(name, settings.inference)
         print(f"model {name}: {detector.session.backend}, {len(detector.labels)} labels")
     print(f"{args.config}: good; source {settings.source}, sinks {', '.join(settings.sinks)}")
     return 0

@@ -1,5 +1,7 @@
 """Model bundles: what is installed, what they are, whether they are sound, and new ones."""
 
+import os
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,9 @@ import msgspec
 from edge import bundle as bundles
 from edge.backends import available
 from edge.commands import Commands
-from edge.errors import BackendError, DataError, UsageError
+from edge.errors import BackendError, BundleError, DataError, SinkError, UsageError
 from edge.importing import PIXELS, Request, import_detector
+from edge.manifest import NAME
 from edge.step import StepModel, replay_golden
 
 
@@ -39,7 +42,7 @@ def _add_import(parser: ArgumentParser) -> None:
     parser.add_argument("--licence", required=True, help="of the weights, such as Apache-2.0")
     parser.add_argument("--origin", default="", help="where the weights come from")
     parser.add_argument("--name", help="default: the file's name")
-    parser.add_argument("--version", default="1")
+    parser.add_argument("--version", default="1", help="of the bundle, default 1")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the user's model folder")
     parser.add_argument(
         "--size", type=_size, metavar="HxW", help="where the network takes any size"
@@ -47,20 +50,24 @@ def _add_import(parser: ArgumentParser) -> None:
     parser.add_argument("--score", type=_share, default=0.5, help="threshold, default 0.5")
     parser.add_argument("--nms", type=_share, default=0.45, help="overlap allowed, default 0.45")
     pixels = parser.add_argument_group("pixels, where they differ from the family's custom")
-    pixels.add_argument("--colour", choices=("RGB", "BGR"))
+    pixels.add_argument("--colour", choices=("RGB", "BGR"), help="order of the channels")
     pixels.add_argument(
         "--mean", type=_channels, metavar="M[,M,M]", help="0..255, subtracted first"
     )
     pixels.add_argument("--scale", type=_channels, metavar="S[,S,S]", help="then multiplied")
-    pixels.add_argument("--fit", choices=("letterbox", "stretch"))
-    pixels.add_argument("--place", choices=("centre", "top-left"))
-    pixels.add_argument("--pad", type=int, choices=range(256), metavar="0..255")
+    pixels.add_argument("--fit", choices=("letterbox", "stretch"), help="how frames are fitted in")
+    pixels.add_argument("--place", choices=("centre", "top-left"), help="of a letterboxed picture")
+    pixels.add_argument("--pad", type=_pixel, metavar="0..255", help="around a letterboxed picture")
     parser.set_defaults(command=_import)
 
 
 def _list(_args: Namespace) -> int:
     for name, folder in sorted(bundles.installed().items()):
-        manifest = bundles.load(folder).manifest
+        try:
+            manifest = bundles.load(folder).manifest
+        except BundleError as error:
+            print(f"{name}  broken  {error}")
+            continue
         formats = sorted({fmt for files in manifest.networks.values() for fmt in files})
         print(f"{name}  {manifest.kind}  {', '.join(formats)}  {manifest.licence}  {folder}")
     return 0
@@ -95,8 +102,10 @@ def _import(args: Namespace) -> int:
     pixels = replace(pixels, **{key: value for key, value in given.items() if value is not None})
     name = args.name or args.file.stem.lower().replace(" ", "-")
     folder = args.out or bundles.user_folder() / name
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"--name {name!r}: use a-z, 0-9, '.', '_' and '-', up to 64 of them")
     if not args.out:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder.parent)
     request = Request(
         name=name,
         version=args.version,
@@ -114,14 +123,21 @@ def _import(args: Namespace) -> int:
     return 0
 
 
-def _labels(words: str) -> tuple[str, ...]:
-    path = Path(words)
+def _make_folder(folder: Path) -> None:
     try:
-        if path.is_file():
-            words = ",".join(path.read_text(encoding="utf-8").split("\n"))
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"{folder}: cannot be made, {error.strerror}; use --out") from error
+
+
+def _labels(words: str) -> tuple[str, ...]:
+    lines = words.split(",")
+    try:
+        if os.path.isfile(words):  # unlike Path's, false for names too long for a file
+            lines = Path(words).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is no list of labels, {error}; write one a line") from error
-    labels = tuple(label.strip() for label in words.split(",") if label.strip())
+        raise DataError(f"{words}: is no list of labels, {error}; write one a line") from error
+    labels = tuple(label.strip() for label in lines if label.strip())
     if not labels:
         raise UsageError(f"--labels {words!r}: names nothing; give a,b,c or a file")
     return labels
@@ -129,9 +145,18 @@ def _labels(words: str) -> tuple[str, ...]:
 
 def _size(word: str) -> tuple[int, int]:
     height, _, width = word.partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+    if not (height.isdecimal() and width.isdecimal()):
         raise ArgumentTypeError(f"{word!r} is no size; write HEIGHTxWIDTH, such as 320x320")
+    if not (16 <= int(height) <= 4096 and 16 <= int(width) <= 4096):
+        raise ArgumentTypeError(f"{word!r}: sides are from 16 to 4096")
     return int(height), int(width)
+
+
+def _pixel(word: str) -> int:
+    value = _float(word, 0.0, 255.0)
+    if not value.is_integer():
+        raise ArgumentTypeError(f"{word!r} is no whole number")
+    return int(value)
 
 
 def _share(word: str) -> float:

@@ -10,9 +10,9 @@ from types import FrameType
 import msgspec
 
 from edge.commands import Commands
+from edge.commands.outputs import open_all, refuse_overlap
 from edge.config import Settings, load_settings
 from edge.pipeline import Run, run_live
-from edge.sinks import TrackSink, open_sink
 from edge.sources import open_source
 from edge.sources.paced import Paced
 from edge.sources.synthetic import SyntheticPortrait
@@ -29,9 +29,9 @@ SINKS = "- (JSON Lines on stdout), file:PATH, mot:PATH, csv:PATH or video:PATH; 
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("run", help="track a camera live", description=__doc__)
-    parser.add_argument("config", nargs="?", type=Path, help="a TOML file")
-    parser.add_argument("--source", metavar="URI", help=SOURCES)
-    parser.add_argument("--sink", action="append", metavar="URI", help=SINKS)
+    parser.add_argument("config", nargs="?", type=Path, help="a TOML file; docs/configuration.md")
+    parser.add_argument("--source", metavar="URI", help=f"{SOURCES}; default: 0")
+    parser.add_argument("--sink", action="append", metavar="URI", help=f"{SINKS}; default: -")
     add_models(parser)
     parser.set_defaults(command=_run)
 
@@ -42,12 +42,16 @@ def add_models(parser: ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="NAME|DIR",
-        help="a detector bundle, see `edgetrack models list`; repeatable",
+        help="a detector bundle, see `edgetrack models list`; repeatable; default: face",
     )
     parser.add_argument(
         "--detect-every", type=positive, metavar="N", help="detect in every N-th frame only"
     )
-    parser.add_argument("--backend", choices=("auto", "litert", "tflite-runtime", "onnx"))
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "litert", "tflite-runtime", "onnx"),
+        help="the interpreter; default: auto, the first that is installed",
+    )
 
 
 def positive(word: str) -> int:
@@ -76,7 +80,7 @@ def choose(settings: Settings, args: Namespace) -> Settings:
 
 
 class StopRequest:
-    """True once SIGINT or SIGTERM came; a second SIGINT ends the process the usual way."""
+    """True once SIGINT or SIGTERM came; a second one ends the process as if nobody listened."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -90,42 +94,37 @@ class StopRequest:
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         self._asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def stdout_is_a_terminal() -> bool:
+    """Say whether records printed on stdout would mix with progress on the same screen."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _run(args: Namespace) -> int:
     settings = choose(load_settings(args.config) if args.config else Settings(), args)
-    uri = args.source or settings.source
+    uri = settings.source if args.source is None else args.source
     sinks = args.sink or list(settings.sinks)
-    stopped = StopRequest()
-    tracker = Tracker.from_settings(settings)
+    refuse_overlap(sinks, [uri, args.config] if args.config else [uri])
     source = open_source(uri, settings.capture)
+    live = source if source.live else Paced(source)
     summary = Summary(source.truth if isinstance(source, SyntheticPortrait) else None)
-    progress = Progress(shown="-" not in sinks or not sys.stdout.isatty())
+    progress = Progress(shown="-" not in sinks or not stdout_is_a_terminal())
     run = Run(settings.camera)
 
     def seen(record: Record) -> None:
         summary.add(record)
         progress.show(record)
 
-    live = source if source.live else Paced(source)
-    _log.info("%s: %s", settings.camera, live.description)
     try:
-        run_live(live, tracker, _open_sinks(sinks), run, stopped, seen)
+        tracker = Tracker.from_settings(settings)
+        outputs = open_all(sinks, keep=True)
+        _log.info("%s: %s", settings.camera, live.description)
+        run_live(live, tracker, outputs, run, StopRequest(), seen)
     finally:
         live.close()
         progress.end()
-        summary.show(run.counts)
+        if run.counts.seen:
+            summary.show(run.counts)
     return 0
-
-
-def _open_sinks(uris: list[str]) -> list[TrackSink]:
-    """Open every sink, or none: what was opened is closed when a later one fails."""
-    sinks: list[TrackSink] = []
-    try:
-        for uri in uris:
-            sinks.append(open_sink(uri, keep=True))
-    except Exception:
-        for sink in sinks:
-            sink.close()
-        raise
-    return sinks

@@ -1,15 +1,16 @@
 """Track every frame of a file or folder; the same input gives the same output to the byte."""
 
-import sys
 from argparse import Namespace
+from itertools import chain, islice
 from pathlib import Path
 
 from edge.commands import Commands
-from edge.commands.run import StopRequest, add_models, choose
+from edge.commands.outputs import open_all, refuse_overlap
+from edge.commands.run import StopRequest, add_models, choose, stdout_is_a_terminal
 from edge.config import Settings, load_settings
 from edge.errors import UsageError
 from edge.pipeline import Run, every_frame
-from edge.sinks import TrackSink, open_sink
+from edge.sinks import TrackSink
 from edge.sources import open_source
 from edge.sources.synthetic import SyntheticPortrait
 from edge.summary import Progress, Summary
@@ -26,8 +27,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("source", help="a video file, a folder of images or synthetic:portrait")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
     add_models(parser)
-    parser.add_argument("--init", metavar="L,T,W,H", help="follow one target (reserved)")
-    parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl")
+    parser.add_argument("--init", metavar="L,T,W,H", help="needs a tracker bundle; not yet")
+    parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl", help="default: jsonl")
     parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
     parser.add_argument("--video", metavar="FILE", help="also write the video with tracks drawn")
     parser.set_defaults(command=_track)
@@ -40,22 +41,24 @@ def _track(args: Namespace) -> int:
             "version cannot run one; use --model with a detector"
         )
     settings = choose(load_settings(args.config) if args.config else Settings(), args)
-    tracker = Tracker.from_settings(settings)
+    # The video first: an ending that cannot be written is found before --out is emptied.
+    sinks = [] if args.video is None else [f"video:{args.video}"]
+    sinks.append(f"{_FORMATS[args.format]}:{args.out}")
+    refuse_overlap(sinks, [args.source, args.config] if args.config else [args.source])
     source = open_source(args.source, settings.capture)
-    if source.live:
-        source.close()
-        raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
     run = Run(settings.camera, f"{args.source} {settings}")
     summary = Summary(source.truth if isinstance(source, SyntheticPortrait) else None)
-    progress = Progress(shown=args.out != "-" or not sys.stdout.isatty())
-    stopped = StopRequest()
-    sinks: list[TrackSink] = []
+    progress = Progress(shown=args.out != "-" or not stdout_is_a_terminal())
+    outputs: list[TrackSink] = []
     try:
-        sinks.append(open_sink(f"{_FORMATS[args.format]}:{args.out}"))
-        if args.video:
-            sinks.append(open_sink(f"video:{args.video}"))
-        for record, frame in every_frame(source, tracker, run):
-            for sink in sinks:
+        if source.live:
+            raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
+        records = every_frame(source, Tracker.from_settings(settings), run)
+        first = list(islice(records, 1))  # a source that fails leaves older outputs as they are
+        outputs = open_all(sinks, keep=False)
+        stopped = StopRequest()
+        for record, frame in chain(first, records):
+            for sink in outputs:
                 sink.write(record, frame)
             summary.add(record)
             progress.show(record)
@@ -63,8 +66,9 @@ def _track(args: Namespace) -> int:
                 break
     finally:
         source.close()
-        for sink in sinks:
+        for sink in outputs:
             sink.close()
         progress.end()
-        summary.show(run.counts)
+        if run.counts.seen:
+            summary.show(run.counts)
     return 0

@@ -12,15 +12,18 @@ A PATH of `-` is standard output, and a PATH under `~` is expanded. Every record
 kernel before `write` returns, so a process that is killed loses nothing that it wrote.
 """
 
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 from edge.errors import UsageError
 from edge.sinks.csv import Csv
 from edge.sinks.jsonl import JsonLines
 from edge.sinks.mot import Mot
-from edge.sinks.output import Output
+from edge.sinks.output import Output, expanded
 from edge.sinks.video import Video
 from edge.types import Frame, Record
+
+_Kind = Literal["file", "mot", "csv", "video"]
 
 
 class TrackSink(Protocol):
@@ -56,18 +59,37 @@ def open_sink(uri: str, *, keep: bool = False) -> TrackSink:
         UsageError: `uri` names no kind of sink.
         SinkError: The file cannot be opened.
     """
-    kind, _, path = uri.partition(":")
-    match kind, path:
-        case ("-", "") if uri == "-":
-            return JsonLines(Output(uri, "-"))
-        case "file", path if path:
+    kind, path = _kind_and_path(uri)
+    match kind:
+        case "file":
             return JsonLines(Output(uri, path, keep=keep))
-        case "mot", path if path:
+        case "mot":
             return Mot(Output(uri, path, keep=keep))
-        case "csv", path if path:
+        case "csv":
             return Csv(Output(uri, path, keep=keep))
-        case "video", path if path:
+        case "video":
             return Video(uri, path, keep=keep)
+
+
+def output_path(uri: str) -> Path | None:
+    """Return the file that `uri` names, without opening it; None for standard output.
+
+    With `keep`, a video goes to the next free name beside it.
+
+    Raises:
+        UsageError: `uri` names no kind of sink.
+    """
+    _, path = _kind_and_path(uri)
+    return None if path == "-" else expanded(path)
+
+
+def _kind_and_path(uri: str) -> tuple[_Kind, str]:
+    kind, _, path = uri.partition(":")
+    match kind:
+        case "-" if uri == "-":
+            return "file", "-"
+        case "file" | "mot" | "csv" | "video" if path:
+            return kind, path
         case _:
             raise UsageError(
                 f"sink {uri!r}: no such kind of output; "

@@ -17,7 +17,8 @@ class Detached:
 
     At most `depth` records wait; one that comes when as many do is dropped and counted. A queue of
     frames holds depth times the bytes of a frame (8 of 1920x1080: 50 MB), so a sink that does not
-    look at pixels is never given them. Once the queue is drained, seen == written + dropped.
+    look at pixels is never given them. Once closed, every record is either written or dropped,
+    whether the closing came to its end or not.
     """
 
     def __init__(self, sink: TrackSink, depth: int = 8) -> None:
@@ -29,8 +30,9 @@ class Detached:
         self._queue: deque[tuple[Record, Frame | None]] = deque()
         self._ready = threading.Condition()
         self._closing = False
-        self._overflowed = 0  # counted under the lock
-        self._failed = 0  # counted by the thread alone
+        self._given = 0  # this and the next two change under the lock only
+        self._in_hand = 0  # 1 while the thread writes
+        self._given_up = False  # what waits or is in hand will be lost
         self._failing = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink {self.name}", daemon=True)
@@ -38,8 +40,10 @@ class Detached:
 
     @property
     def dropped(self) -> int:
-        """Records that were not written: the queue was full, or the sink refused them."""
-        return self._overflowed + self._failed
+        """Records that were not written: no room, refused by the sink, or left at the end."""
+        with self._ready:
+            waiting = 0 if self._given_up else len(self._queue) + self._in_hand
+            return self._given - self.written - waiting
 
     def write(self, record: Record, frame: Frame | None = None) -> None:
         """Queue one record, or count it as dropped.
@@ -50,8 +54,8 @@ class Detached:
         """
         self._raise_error()
         with self._ready:
+            self._given += 1
             if self._closing or len(self._queue) >= self._depth:
-                self._overflowed += 1
                 return
             self._queue.append((record, frame if self.wants_frame else None))
             self._ready.notify()
@@ -59,19 +63,22 @@ class Detached:
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is queued, for at most `timeout_s`, and close the sink; may be called twice.
 
-        A sink that is still busy then is left to its thread, which ends with the process.
+        A sink that is still busy then, or when an interrupt ends the wait, is left to its thread,
+        which ends with the process; what it has not written by then counts as dropped.
 
         Raises:
             OutputClosed: A queued record found that the reader went away.
             Exception: Whatever unexpected ended the thread; raised once.
         """
-        with self._ready:
-            self._closing = True
-            self._ready.notify()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            given_up = self._empty_queue()
-            _log.warning("%s: still busy at the end; %d records dropped", self.name, given_up)
+        try:
+            with self._ready:
+                self._closing = True
+                self._ready.notify()
+            self._thread.join(timeout_s)
+        finally:
+            # not `is_alive`: CPython calls a thread ended once an interrupt ended the wait for it
+            if left := self._give_up():
+                _log.warning("%s: still busy at the end; %d records dropped", self.name, left)
         self._raise_error()
 
     def _raise_error(self) -> None:
@@ -85,15 +92,14 @@ class Detached:
                 while self._pass_one_on():
                     pass
         except BaseException as error:  # noqa: BLE001  the next write or close raises it
-            self._empty_queue()
+            self._give_up()
             self._error = error
 
-    def _empty_queue(self) -> int:
+    def _give_up(self) -> int:
         with self._ready:
-            self._closing = True
-            waiting = len(self._queue)
+            self._closing = self._given_up = True
+            waiting = len(self._queue) + self._in_hand
             self._queue.clear()
-            self._overflowed += waiting
         return waiting
 
     def _pass_one_on(self) -> bool:
@@ -103,16 +109,18 @@ class Detached:
             if not self._queue:
                 return False
             record, frame = self._queue.popleft()
+            self._in_hand = 1
+        written = 0
         try:
             self._sink.write(record, frame)
-        except SinkError as error:
-            self._failed += 1
-            self._note_failure(error)
-        except BaseException:
-            self._failed += 1
-            raise
-        else:
+            written = 1
             self._note_success()
+        except SinkError as error:
+            self._note_failure(error)
+        finally:
+            with self._ready:
+                self._in_hand = 0
+                self.written += written
         return True
 
     def _note_failure(self, error: SinkError) -> None:
@@ -121,7 +129,6 @@ class Detached:
             _log.warning("%s (records are dropped until it works again)", error)
 
     def _note_success(self) -> None:
-        self.written += 1
         if self._failing:
             self._failing = False
             _log.info("%s: works again; %d records dropped so far", self.name, self.dropped)

@@ -41,7 +41,7 @@ class Output:
         """
         self.uri = uri
         self._fd = -1
-        self._fd = _standard_output(uri) if path == "-" else _open(uri, Path(path), keep)
+        self._fd = _standard_output(uri) if path == "-" else _open(uri, expanded(path), keep)
         found = os.fstat(self._fd)
         self._regular = stat.S_ISREG(found.st_mode)
         self.is_empty = found.st_size == 0
@@ -85,6 +85,11 @@ class Output:
             os.close(fd)
 
 
+def expanded(path: str) -> Path:
+    """Return the path with the home directory in place of `~`; of an unknown user it stays."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises RuntimeError of unknown users
+
+
 def _standard_output(uri: str) -> int:
     if sys.__stdout__ is None:  # started with it closed; number 1 may be another file by now
         raise SinkError(f"{uri}: standard output is closed; name a file")
@@ -92,17 +97,26 @@ def _standard_output(uri: str) -> int:
 
 
 def _open(uri: str, path: Path, keep: bool) -> int:
-    path = path.expanduser()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if keep else os.O_TRUNC)
+    # Without O_NONBLOCK, opening a named pipe waits for a reader, for ever if need be.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        fd = os.open(path, flags, 0o666)
+        fd = os.open(path, flags if keep else flags | os.O_TRUNC, 0o666)
+        os.set_blocking(fd, True)
         if keep and _ends_in_half_a_line(path):
             os.write(fd, b"\n")
     except FileNotFoundError as error:
-        raise SinkError(f"{uri}: folder {path.parent} does not exist; create it") from error
+        raise _missing(uri, path) from error
     except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            raise SinkError(f"{uri}: nobody reads this pipe; start the reader first") from error
         raise _refusal(uri, error) from error
     return fd
+
+
+def _missing(uri: str, path: Path) -> SinkError:
+    if path.parent.is_dir():  # as in /proc, or behind a link that leads nowhere
+        return SinkError(f"{uri}: cannot be created in {path.parent}; write elsewhere")
+    return SinkError(f"{uri}: folder {path.parent} does not exist; create it")
 
 
 def _ends_in_half_a_line(path: Path) -> bool:

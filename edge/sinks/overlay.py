@@ -15,6 +15,8 @@ Point = tuple[int, int]  # across, down; pixels
 
 TRAIL = 24
 """Frames that a trail goes back."""
+FAINTEST = 0.2
+"""Presence below which a lost track is no longer drawn."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE = (255, 255, 255)
@@ -42,16 +44,21 @@ def draw(
 ) -> Image:
     """Return a copy of the image with the record drawn on it; lines and letters scale with it.
 
+    Lost tracks are thin dashes and an id, without a trail, and leave the picture as they fade:
+    in a crowd there are many of them, and people come to see the others.
+
     Args:
         image: (height, width, 3), RGB; left as it is.
         record: What that image gave.
         trails: Earlier centres by track id, from `Trails`.
     """
     canvas = image.copy()
-    for track in record.tracks:
-        _trail(canvas, (trails or {}).get(track.id, ()), colour_of(track.id))
+    shown = [t for t in record.tracks if t.status != "lost" or t.presence >= FAINTEST]
+    for track in shown:
+        if track.status != "lost":
+            _trail(canvas, (trails or {}).get(track.id, ()), colour_of(track.id))
         _box(canvas, track)
-    for track in record.tracks:  # after all the boxes, so that no line crosses a name
+    for track in shown:  # after all the boxes, so that no line crosses a name
         _tag(canvas, track)
     _values(canvas, record.values)
     _frame_line(canvas, record)
@@ -110,10 +117,14 @@ def _trail(canvas: Image, points: Sequence[Point], colour: Colour) -> None:
 
 def _tag(canvas: Image, track: Track) -> None:
     left, top, _, _ = _corners(track.box, (canvas.shape[1], canvas.shape[0]))
+    corner = left, top - _line_height(canvas)
+    if track.status == "lost":
+        _letters(canvas, str(track.id), corner, colour_of(track.id))
+        return
     text = f"{track.id} {track.label} {track.score:.2f}"
     if track.status != "confirmed":
         text += f" {track.status}"
-    _plate(canvas, text, (left, top - _line_height(canvas)), colour_of(track.id))
+    _plate(canvas, text, corner, colour_of(track.id))
 
 
 def _values(canvas: Image, values: Mapping[str, Any]) -> None:
@@ -145,12 +156,37 @@ def _line_height(canvas: Image) -> int:
 
 def _plate(canvas: Image, text: str, corner: Point, colour: Colour) -> None:
     """Write one line on a filled plate whose left top is `corner`, moved to be in the picture."""
-    height = _line_height(canvas)
-    scale, weight = height / 36, max(1, round(height / 24))
-    width = cv2.getTextSize(text, _FONT, scale, weight)[0][0] + height // 2
-    left = max(0, min(corner[0], canvas.shape[1] - width))
-    top = max(0, min(corner[1], canvas.shape[0] - height))
+    height, width = _line_height(canvas), _line_width(canvas, text)
+    left, top = _moved_inside(canvas, corner, width)
     cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), colour, cv2.FILLED)
     ink = _BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 110 else _WHITE
-    place = (left + height // 4, top + round(height * 0.74))
-    cv2.putText(canvas, text, place, _FONT, scale, ink, weight, cv2.LINE_AA)
+    _ink(canvas, text, (left, top), ink)
+
+
+def _letters(canvas: Image, text: str, corner: Point, colour: Colour) -> None:
+    """Write one line without a plate, edged in black to stand out from whatever is behind."""
+    place = _moved_inside(canvas, corner, _line_width(canvas, text))
+    _ink(canvas, text, place, _BLACK, edge=2)
+    _ink(canvas, text, place, colour)
+
+
+def _moved_inside(canvas: Image, corner: Point, width: int) -> Point:
+    left = max(0, min(corner[0], canvas.shape[1] - width))
+    return left, max(0, min(corner[1], canvas.shape[0] - _line_height(canvas)))
+
+
+def _line_width(canvas: Image, text: str) -> int:
+    scale, weight = _font(canvas)
+    return int(cv2.getTextSize(text, _FONT, scale, weight)[0][0]) + _line_height(canvas) // 2
+
+
+def _ink(canvas: Image, text: str, corner: Point, colour: Colour, edge: int = 0) -> None:
+    height, (scale, weight) = _line_height(canvas), _font(canvas)
+    place = (corner[0] + height // 4, corner[1] + round(height * 0.74))
+    cv2.putText(canvas, text, place, _FONT, scale, colour, weight + edge, cv2.LINE_AA)
+
+
+def _font(canvas: Image) -> tuple[float, int]:
+    """Return scale and line width of the letters."""
+    height = _line_height(canvas)
+    return height / 36, max(1, round(height / 24))

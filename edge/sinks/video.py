@@ -1,6 +1,7 @@
 """Annotated video: the frames with the tracks drawn on them, written frame by frame."""
 
 import logging
+import os
 from itertools import chain, count
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from edge.errors import SinkError
 from edge.sinks.fmp4 import TICKS, fragment, head, padding
-from edge.sinks.output import Output
+from edge.sinks.output import Output, expanded
 from edge.sinks.overlay import Trails, draw
 from edge.types import Frame, Image, Record
 
@@ -18,6 +19,8 @@ _log = logging.getLogger(__name__)
 SUFFIXES = (".mp4", ".mov")
 QUALITY = 85
 """Of the JPEG pictures: 21 kB a frame at 640x480, 85 kB at 1920x1080."""
+LARGEST = 65_500
+"""Pixels across or down that a JPEG picture may have at most, by the choice of libjpeg."""
 MAX_GAP_S = 10.0
 """A camera that was away for longer is shown as away for this long."""
 
@@ -39,7 +42,7 @@ class Video:
         """
         if Path(path).suffix.lower() not in SUFFIXES:
             raise SinkError(f"{uri}: cannot write this kind of video; use {' or '.join(SUFFIXES)}")
-        place = _unused(Path(path).expanduser()) if keep else Path(path)
+        place = _unused(expanded(path)) if keep else expanded(path)
         self._output = Output(uri, str(place))
         _log.info("%s: writing %s", uri, place)
         self.name = uri
@@ -54,12 +57,17 @@ class Video:
         """Append one frame; without one, the tracks are drawn on black.
 
         Raises:
-            SinkError: It cannot be written; no part of it is in the file.
+            SinkError: It cannot be written, or is too large; no part of it is in the file.
             OutputClosed: The reader of the pipe went away.
         """
         image = _black(record.size) if frame is None else frame.image
-        picture = draw(image, record, self._trails.follow(record))
         width, height = self._size if self._number else (image.shape[1], image.shape[0])
+        if max(width, height) > LARGEST:
+            raise SinkError(
+                f"{self.name}: pictures of {width}x{height} are too large for a video of JPEG, "
+                f"at most {LARGEST} each way; scale the source down or leave this output out"
+            )
+        picture = draw(image, record, self._trails.follow(record))
         jpeg = _jpeg(_fit(picture, (width, height)))
         start, duration = self._show_at(record.captured_at)
         before = padding(self._length) if self._number else head(width, height)
@@ -87,8 +95,9 @@ class Video:
 
 def _unused(path: Path) -> Path:
     """Return `path`, or where that is taken the first of name-2, name-3, ... that is free."""
+    # Path.exists raises where os.path.exists says no; opening the file then tells what is wrong.
     others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
-    return next(place for place in chain([path], others) if not place.exists())
+    return next(place for place in chain([path], others) if not os.path.exists(place))
 
 
 def _black(size: tuple[int, int]) -> Image:

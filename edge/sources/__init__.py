@@ -3,12 +3,14 @@
 The only place that knows which address means which driver is `open_source`.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Literal, Protocol
 
 from edge.config import SourceSettings
-from edge.errors import SourceError, UsageError
+from edge.errors import DataError, SourceError, UsageError
 from edge.types import Frame
 
 IMAGE_SUFFIXES = frozenset(
@@ -92,16 +94,37 @@ def open_source(uri: str, settings: SourceSettings) -> FrameSource:
 def _kind(uri: str) -> _Kind:
     """Tell from an address, and from what lies at that path, which driver it needs."""
     # A name with a colon is a file if there is one.
-    path = Path(uri)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", uri)
-    if scheme and not path.exists():
+    if scheme and not os.path.exists(uri):  # unlike Path.exists, it takes names of any length
         return _kind_of_scheme(scheme[1].lower(), uri)
-    if uri.isdecimal() or path.is_char_device() or uri.startswith("/dev/v"):
+    if uri.isdecimal() or uri.startswith("/dev/v"):
         return "camera"
-    if not path.exists():
-        raise SourceError(f"{uri}: there is no such file or folder; give {_KNOWN}")
-    is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
-    return "images" if is_images else "video"
+    if not uri:
+        raise UsageError(f"source '': the address is empty; give {_KNOWN}")
+    return _kind_of_file(Path(uri))
+
+
+def _kind_of_file(path: Path) -> _Kind:
+    """Tell the driver from what lies at a path."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceError(f"{path}: there is no such file or folder; give {_KNOWN}") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if stat.S_ISCHR(mode):
+        return "camera"
+    if stat.S_ISDIR(mode):
+        return "images"
+    if not stat.S_ISREG(mode):  # a named pipe would make us wait until somebody writes to it
+        raise DataError(f"{path}: is no video file but {_what(mode)}; give {_KNOWN}")
+    return "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
+
+
+def _what(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a disk"
 
 
 def _kind_of_scheme(scheme: str, uri: str) -> _Kind:

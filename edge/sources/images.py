@@ -5,11 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import DataError, SourceError
 from edge.sources import IMAGE_SUFFIXES
 from edge.sources.quiet import silence_opencv
-from edge.types import Frame, Image
+from edge.types import Array, Frame, Image
 
 silence_opencv()
 
@@ -47,14 +48,27 @@ def open_images(path: Path, fps: float) -> ImageFolder:
     """Open a folder of images, or a single image as a folder of one.
 
     Raises:
+        SourceError: The folder cannot be read.
         DataError: The folder holds no image.
     """
     if path.is_file():
         return ImageFolder(str(path), [path], fps)
-    paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    try:
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror}); check the folder") from None
+    paths = sorted(found)
     if not paths:
         raise DataError(f"{path}: the folder holds no images; put {_OF_INTEREST} files there")
     return ImageFolder(str(path), paths, fps)
+
+
+def _decode(data: NDArray[np.uint8]) -> Array | None:
+    """Decode to BGR; None where that fails, also at a header that claims a billion pixels."""
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
 
 
 def read_image(path: Path) -> Image:
@@ -70,7 +84,7 @@ def read_image(path: Path) -> Image:
         raise SourceError(f"{path}: cannot be read ({error.strerror}); check the file") from None
     # OpenCV before 4.11 fills what is missing of a JPEG with grey; a whole one has an end marker.
     cut = data[:2].tobytes() == b"\xff\xd8" and data.tobytes().rfind(b"\xff\xd9") < 0
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and not cut else None
+    bgr = _decode(data) if data.size and not cut else None
     if bgr is None:
         raise DataError(
             f"{path}: not a readable image, or damaged ({data.size} bytes); replace or remove it"
