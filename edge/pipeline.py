@@ -194,11 +194,13 @@ def run_live(
                 output.write(record, frame)
             seen(record)
     finally:
-        source.close()
-        capture.join(_CLOSE_S)
-        if slot.clear():
-            run.drop("stopped")
-        _close(outputs, run)
+        try:
+            source.close()
+            capture.join(_CLOSE_S)
+        finally:  # a second Ctrl-C may come at any moment
+            if slot.clear():
+                run.drop("stopped")
+            _close(outputs, run)
 
 
 def _close(outputs: Sequence[Detached], run: Run) -> None:
@@ -209,7 +211,8 @@ def _close(outputs: Sequence[Detached], run: Run) -> None:
             output.close(_CLOSE_S)
         except Exception as error:  # noqa: BLE001  the others must be closed first
             errors.append(error)
-        run.counts.unwritten[output.name] = output.dropped
+        finally:
+            run.counts.unwritten[output.name] = output.dropped
         if output.dropped and not output.written:
             errors.append(SinkError(f"{output.name}: nothing could be written; see the log"))
     if errors:

@@ -233,3 +233,10 @@ def test_bench_prints_every_stage():
     assert code == 0
     for stage in ("read", "fit", "network", "decode", "associate", "encode", "overhead"):
         assert stage in out
+
+
+def test_nothing_but_the_summary_is_said_on_stderr(tmp_path):
+    _, _, err = call("track", SAMPLE, "--out", str(tmp_path / "out.jsonl"))
+    lines = err.splitlines()
+    assert lines[0].startswith("12 frames in ")
+    assert len(lines) == 3

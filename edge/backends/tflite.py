@@ -1,7 +1,9 @@
 """TFLite networks in LiteRT (ai-edge-litert) or, on older systems, tflite-runtime."""
 
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,10 @@ class TfliteSession:
         self.backend = f"{package.replace('_', '-')} {version}"
         try:
             # From memory: a mapped file would change under a running model when it is replaced.
-            self._net = interpreter(model_content=path.read_bytes(), num_threads=threads)
-            self._net.allocate_tensors()
+            content = path.read_bytes()
+            with _hushed():
+                self._net = interpreter(model_content=content, num_threads=threads)
+                self._net.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise BundleError(
@@ -86,6 +90,24 @@ class TfliteSession:
             {detail["name"]: detail for detail in inputs.values()},
             {detail["name"]: detail for detail in outputs.values()},
         )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep the runtime's own chatter off stderr while a model loads; errors are raised anyway."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(silence)
 
 
 def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
