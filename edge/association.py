@@ -74,21 +74,27 @@ def apart(a: Floats, b: Floats) -> Floats:
     return larger
 
 
-def lone_pairs(tracks: Floats, company: Floats, detections: Floats, jump: float) -> Pairs:
+def lone_pairs(
+    tracks: Floats, company: Floats, detections: Floats, others: Floats, jump: float
+) -> Pairs:
     """Return the pairs of similar size within a jump of each other that nobody else stands near.
 
     Args:
         tracks: (4, n) centre x, centre y, width, height: those without a detection.
-        company: (4, k) all tracks.
-        detections: (4, m) likewise, all detections.
+        company: (4, k) likewise, all tracks.
+        detections: (4, m) likewise, those without a track.
+        others: (4, l) likewise, all detections.
         jump: How far centres may be apart, in sizes.
     """
     near = apart(tracks, detections) < jump
-    growth = np.abs(np.log(tracks[2:, :, None] / detections[2:, None, :]))
-    near &= np.maximum(growth[0], growth[1]) < LARGEST_GROWTH
-    near &= ((apart(tracks, company) < jump).sum(axis=1) == 1)[:, None]
-    near &= (apart(detections, detections) < jump).sum(axis=1) == 1
-    near &= (near.sum(axis=1) == 1)[:, None] & (near.sum(axis=0) == 1)
+    if near.any():
+        growth = np.abs(np.log(tracks[2:, :, None] / detections[2:, None, :]))
+        near &= np.maximum(growth[0], growth[1]) < LARGEST_GROWTH
+        lone = np.count_nonzero(apart(tracks, company) < jump, axis=1) == 1
+        lone &= np.count_nonzero(apart(tracks, others) < jump, axis=1) == 1
+        near &= lone[:, None]
+        near &= np.count_nonzero(apart(detections, others) < jump, axis=1) == 1
+        near &= np.count_nonzero(near, axis=0) == 1
     return Pairs(*near.nonzero())
 
 

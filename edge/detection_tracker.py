@@ -182,23 +182,26 @@ class DetectionTracker:
         A detection must be sure enough to begin a track: to continue one is the likelier story.
         """
         settings, table = self._settings, self._table
+        least = settings.birth_score if allowed is None else settings.high_score
+        new = found.sure >= least
+        new[pairs.detections] = False
         known = table.status != TENTATIVE
-        free = known & (self._now - table.matched_at <= settings.jump_s)
-        free[pairs.tracks] = False
+        lost = known & (self._now - table.matched_at <= settings.jump_s)
+        lost[pairs.tracks] = False
         if allowed is not None:
-            free &= allowed
-        tracks = free.nonzero()[0]
-        if not len(tracks):
-            return Pairs(tracks, tracks)
-        sure = (found.sure >= settings.high_score).nonzero()[0]
-        boxes = table.boxes
-        lone = lone_pairs(boxes[:, tracks], boxes[:, known], found.centred(sure), settings.jump)
-        jumped = Pairs(tracks[lone.tracks], sure[lone.detections])
-        good = table.labels[jumped.tracks] == found.labels[jumped.detections]
-        good &= ~np.isin(jumped.detections, pairs.detections)
-        if allowed is None:
-            good &= found.sure[jumped.detections] >= settings.birth_score
-        return jumped.where(good)
+            lost &= allowed
+        tracks, detections = lost.nonzero()[0], new.nonzero()[0]
+        if not (len(tracks) and len(detections)):
+            return Pairs(tracks[:0], detections[:0])
+        jumped = lone_pairs(
+            table.boxes[:, tracks],
+            table.boxes[:, known],
+            found.centred(detections),
+            found.centred((found.sure >= settings.high_score).nonzero()[0]),
+            settings.jump,
+        )
+        jumped = Pairs(tracks[jumped.tracks], detections[jumped.detections])
+        return jumped.where(table.labels[jumped.tracks] == found.labels[jumped.detections])
 
     def _overlapping(self, found: "_Found", allowed: Array | None) -> Pairs:
         """Pair tracks with detections that overlap where the track is expected."""

@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
 def _frame(args: Namespace) -> int:
     inference = InferenceSettings(backend=args.backend or "auto")
     for name in args.model or ("face",):
-        detector = open_detector(name, inference)
+        detector = open_detector(name, inference, close_up=False)
         source = open_source(args.source, Settings().capture)
         stages = bench.frame_stages(source, detector, args.frames)
         source.close()

@@ -33,11 +33,12 @@ def add(commands: Commands) -> None:
     parser.add_argument("--source", metavar="URI", help=f"{SOURCES}; default: 0")
     parser.add_argument("--sink", action="append", metavar="URI", help=f"{SINKS}; default: -")
     add_models(parser)
+    add_detect_every(parser)
     parser.set_defaults(command=_run)
 
 
 def add_models(parser: ArgumentParser) -> None:
-    """Declare which models look, how often, and what runs them."""
+    """Declare which models look, and what runs them."""
     parser.add_argument(
         "--model",
         action="append",
@@ -45,12 +46,16 @@ def add_models(parser: ArgumentParser) -> None:
         help="a detector bundle, see `edgetrack models list`; repeatable; default: face",
     )
     parser.add_argument(
-        "--detect-every", type=positive, metavar="N", help="detect in every N-th frame only"
-    )
-    parser.add_argument(
         "--backend",
         choices=("auto", "litert", "tflite-runtime", "onnx"),
         help="the interpreter; default: auto, the first that is installed",
+    )
+
+
+def add_detect_every(parser: ArgumentParser) -> None:
+    """Declare how often the models look."""
+    parser.add_argument(
+        "--detect-every", type=positive, metavar="N", help="detect in every N-th frame only"
     )
 
 

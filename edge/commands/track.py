@@ -6,7 +6,13 @@ from pathlib import Path
 
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
-from edge.commands.run import StopRequest, add_models, choose, stdout_is_a_terminal
+from edge.commands.run import (
+    StopRequest,
+    add_detect_every,
+    add_models,
+    choose,
+    stdout_is_a_terminal,
+)
 from edge.config import Settings, load_settings
 from edge.errors import UsageError
 from edge.pipeline import Run, every_frame
@@ -27,6 +33,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("source", help="a video file, a folder of images or synthetic:portrait")
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
     add_models(parser)
+    add_detect_every(parser)
     parser.add_argument("--init", metavar="L,T,W,H", help="needs a tracker bundle; not yet")
     parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl", help="default: jsonl")
     parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
