@@ -1,6 +1,5 @@
 """Model bundles: a folder with a manifest and the files it names, checked before anything runs."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -63,6 +62,10 @@ def save(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Bundle
         BundleError: The folder exists, or files and manifest do not agree.
         SinkError: There is no space, no permission, or no parent folder.
     """
+    import hashlib  # see `_check_file`; a device that only loads bundles does without the others
+    import shutil
+    import tempfile
+
     if folder.exists():
         raise BundleError(f"{folder}: already exists; remove it or choose another folder")
     if set(manifest.files()) != set(files):
@@ -74,9 +77,6 @@ def save(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Bundle
     text = msgspec.json.format(
         msgspec.json.encode(msgspec.structs.replace(manifest, sha256=hashes))
     )
-    import shutil  # a device that only loads bundles need not pay for these two
-    import tempfile
-
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -199,6 +199,8 @@ def _check_roles(manifest: Manifest, folder: Path) -> None:
 
 
 def _check_file(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
+    import hashlib  # brings OpenSSL, 3.6 MB that association alone does without
+
     if Path(name).name != name:
         raise BundleError(f"{folder}: names the file {name!r} outside its folder; do not trust it")
     try:
