@@ -158,6 +158,11 @@ class DetectionTracker:
         scores = np.minimum(sure, 1.0)
         if not len(self._odds):
             return _Found(ltrb, scores, scores, kinds, lowest)
+        if n and not 0 <= kinds.min(initial=0) <= kinds.max(initial=0) < len(self._odds):
+            raise UsageError(
+                f"labels: from {kinds.min()} to {kinds.max()}, thresholds are given for "
+                f"{len(self._odds)}; give one a label"
+            )
         odds = self._odds[kinds]
         sure = scores * odds / (1.0 - scores + scores * odds)
         return _Found(ltrb, scores, sure, kinds, -math.inf)

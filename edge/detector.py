@@ -83,9 +83,18 @@ class Detector:
         return self._tensor.fill(image, region)
 
     def decode(self, outputs: Mapping[str, Array], placement: Placement) -> Detections:
-        """Return what raw outputs mean, in frame pixels."""
+        """Return what raw outputs mean, in frame pixels.
+
+        Raises:
+            BundleError: A class without a label was found.
+        """
         values = {name: real(outputs[name], spec) for name, spec in self._outputs.items()}
         found = suppress(self._decode(values), self._nms_iou)
+        if found.labels.max(initial=0) >= len(self.labels):
+            raise BundleError(
+                f"{self.name}: the network found class {found.labels.max()}, the bundle has "
+                f"{len(self.labels)} labels; import it again with all of them"
+            )
         return Detections(placement.to_frame(found.boxes), found.scores, found.labels)
 
 

@@ -193,6 +193,13 @@ def test_box_now_is_carried_to_the_moment_of_emission():
     assert track.box_now == pytest.approx(box(310), abs=2.0)
 
 
+def test_a_label_without_a_threshold_is_one_clear_line():
+    tracker = DetectionTracker(thresholds=[0.5])
+    for label in (1, -1):
+        with pytest.raises(UsageError, match=r"labels: from .* thresholds are given for 1"):
+            tracker.update([box(100)], [0.9], [label], captured_at=0.0)
+
+
 def settled(x=300.0, others=()):
     """A tracker whose track 1 stands at x, and one more track for each of `others`."""
     tracker = DetectionTracker()

@@ -58,6 +58,15 @@ def test_a_grey_frame_holds_no_face():
     assert len(open_detector("face").detect(np.full((480, 640, 3), 128, np.uint8))) == 0
 
 
+def test_a_class_without_a_label_is_one_clear_line():
+    detector = open_detector("face")
+    detector.labels = ()
+    with pytest.raises(
+        BundleError, match="found class 0, the bundle has 0 labels; import it again"
+    ):
+        detector.detect(SyntheticPortrait().image(0))
+
+
 def test_a_bundle_that_is_no_detector_is_refused():
     with pytest.raises(BundleError, match="is a sequence, not a detector"):
         Detector(bundle.load(MODELS / "lstm-step"))
