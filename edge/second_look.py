@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge.decode import suppress
 from edge.detector import Detector
 from edge.geometry import iou
 from edge.preprocess import Region
@@ -65,7 +66,8 @@ class SecondLook:
                 scores[row] = max(scores[row], closer.scores[best])
             else:
                 scores[row] *= DOUBT
-        return Detections(boxes, scores, found.labels)
+        # Two unsure boxes may have become one: of each target the better stays.
+        return suppress(Detections(boxes, scores, found.labels), SAME)
 
     def search(self, image: Image, missed: Detections, found: Detections) -> Detections:
         """Look for missed tracks where they are expected, the most present first.

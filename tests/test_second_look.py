@@ -46,6 +46,12 @@ def test_an_unsure_detection_takes_the_closer_box_and_the_better_score():
     assert closer.regions == [(40, 40, 200, 200)]
 
 
+def test_two_unsure_detections_of_one_target_become_one():
+    second, _ = look(detections((105, 100, 145, 140, 0.95)))
+    found = second.confirm(IMAGE, detections((90, 100, 130, 140, 0.6), (120, 100, 160, 140, 0.5)))
+    assert found.boxes.tolist() == [[105, 100, 145, 140]]
+
+
 @pytest.mark.parametrize("seen", [detections(), detections((300, 300, 340, 340, 0.9))])
 def test_an_unsure_detection_that_a_closer_look_does_not_see_is_less_sure(seen):
     second, _ = look(seen)
