@@ -1,5 +1,8 @@
 """What several tests need: models, private data where there is any, detectors without a network."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +16,35 @@ from edge.types import Detections, Frame
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests" / "models"
 SHARED = ROOT.parent / "shared" / "data"
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENTRY = """import sys
+for name in {!r}: sys.modules[name] = None
+import edge.cli
+sys.exit(edge.cli.main())"""
+
+
+def start(*words, without=(), env=None, **options):
+    """Start a command, as if the packages `without` were not installed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    code = [sys.executable, "-c", ENTRY.format(without)]
+    return subprocess.Popen([*code, *map(str, words)], env=ENVIRONMENT | (env or {}), **pipes)
+
+
+def call(*words, **options):
+    process = start(*words, **options)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+def refusal(*words, **options):
+    """The exit code, what was printed before, and the one line of a refusal."""
+    code, out, err = call(*words, **options)
+    lines = [line for line in err.splitlines() if line.startswith("edgetrack: ")]
+    assert len(lines) == 1
+    return code, out, lines[0]
 
 
 @pytest.fixture

@@ -17,38 +17,11 @@ import pytest
 from edge.backends import available
 from edge.config import SourceSettings
 from edge.sources import open_source
-from tests.conftest import ROOT
+from tests.conftest import ENVIRONMENT, ROOT, call, refusal, start
 
 SAMPLE = "synthetic:portrait?frames=12"
 ENDLESS = "synthetic:portrait?frames=0"
 FACE = ROOT / "edge" / "models" / "face"
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-ENTRY = """import sys
-for name in {!r}: sys.modules[name] = None
-import edge.cli
-sys.exit(edge.cli.main())"""
-
-
-def start(*words, without=(), **options):
-    """Start a command, as if the packages `without` were not installed."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    code = [sys.executable, "-c", ENTRY.format(without)]
-    return subprocess.Popen([*code, *map(str, words)], env=ENVIRONMENT, **pipes)
-
-
-def call(*words, **options):
-    process = start(*words, **options)
-    out, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return process.returncode, out, err
-
-
-def refusal(*words, **options):
-    """The exit code, what was printed before, and the one line of a refusal."""
-    code, out, err = call(*words, **options)
-    lines = [line for line in err.splitlines() if line.startswith("edgetrack: ")]
-    assert len(lines) == 1
-    return code, out, lines[0]
 
 
 def noise(height, width, *channels, kind=np.uint8):

@@ -1,43 +1,18 @@
 """The command line as a user meets it: real processes, real files, exit codes and streams."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 
 import jsonschema
 import pytest
 
 from edge.backends import available
-from tests.conftest import MODELS, ROOT
+from tests.conftest import MODELS, ROOT, call, refusal, start
 
 COMMANDS = ["run", "track", "associate", "check", "devices", "schema", "models", "bench"]
 SAMPLE = "synthetic:portrait?frames=12"
-
-
-def start(*words, **options):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment |= options.pop("env", {})
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([sys.executable, "-m", "edge", *words], env=environment, **pipes)
-
-
-def call(*words, **options):
-    process = start(*words, **options)
-    out, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
-    return process.returncode, out, err
-
-
-def refusal(*words, **options):
-    """The exit code and the one line of a refusal; nothing may stand on stdout."""
-    code, out, err = call(*words, **options)
-    lines = [line for line in err.splitlines() if line.startswith("edgetrack: ")]
-    assert out == ""
-    assert len(lines) == 1
-    return code, lines[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -146,7 +121,8 @@ def test_listing_into_a_closed_pipe_is_quiet():
 )  # fmt: skip
 def test_bad_input_is_one_line_and_an_exit_code(words, code, message, tmp_path):
     words = words.format(root=ROOT, tmp=tmp_path, models=MODELS)
-    found, line = refusal(*words.split())
+    found, out, line = refusal(*words.split())
+    assert out == ""
     assert found == code
     assert re.search(message, line)
 
@@ -221,7 +197,7 @@ def test_a_users_network_is_imported_verified_and_tracks(tmp_path):
 
 def test_an_import_with_the_wrong_family_says_what_the_network_gives(tmp_path):
     face = ROOT / "edge" / "models" / "face" / "face.tflite"
-    code, line = refusal("models", "import", str(face), "--decode", "yolox", "--labels", "a",
+    code, _, line = refusal("models", "import", str(face), "--decode", "yolox", "--labels", "a",
                          "--licence", "MIT", "--out", str(tmp_path / "x"))  # fmt: skip
     assert code == 65 or available() == ["onnx"]
     assert "choose another --decode" in line or "not installed" in line
