@@ -1,7 +1,6 @@
 """Track every frame of a file or folder; the same input gives the same output to the byte."""
 
 from argparse import Namespace
-from itertools import chain, islice
 from pathlib import Path
 
 from edge.commands import Commands
@@ -60,11 +59,10 @@ def _track(args: Namespace) -> int:
     try:
         if source.live:
             raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
-        records = every_frame(source, Tracker.from_settings(settings), run)
-        first = list(islice(records, 1))  # a source that fails leaves older outputs as they are
-        outputs = open_all(sinks, keep=False)
-        stopped = StopRequest()
-        for record, frame in chain(first, records):
+        tracker, stopped = Tracker.from_settings(settings), StopRequest()
+        for record, frame in every_frame(source, tracker, run):
+            # By the first frame, so that a source that fails leaves older outputs as they are.
+            outputs = outputs or open_all(sinks, keep=False)
             for sink in outputs:
                 sink.write(record, frame)
             summary.add(record)
