@@ -181,6 +181,15 @@ def test_closing_does_not_wait_for_a_sink_that_hangs(gate, caplog):
     assert (sink.written, sink.dropped) == (1, 2)  # the one in hand came through after all
 
 
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background ignores SIGINT, and so would this one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_closing_leaves_no_record_uncounted(gate):
     def interrupt_closing(record, frame=None):  # noqa: ARG001
         with sink._ready:
