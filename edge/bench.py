@@ -4,13 +4,13 @@ CPU time is of the whole process; where one number stands for many runs it is th
 is what a busy machine disturbs least. Nothing here asserts: it prints what it finds.
 """
 
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -88,14 +88,13 @@ def association_us(objects: int, frames: int = 200) -> float:
     """
     scene = _scene(objects, frames)
     labels = np.zeros(objects, np.int64)
-    best = float("inf")
-    for _ in range(_ROUNDS):
+
+    def associate() -> None:
         tracker = DetectionTracker()
-        began = time.process_time()
         for index, (boxes, scores) in enumerate(scene):
             tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
-        best = min(best, time.process_time() - began)
-    return best / frames * 1e6
+
+    return _least(associate) / frames * 1e6
 
 
 def overhead_ms(objects: int = 10, frames: int = 200) -> dict[str, float]:
@@ -115,19 +114,16 @@ def overhead_ms(objects: int = 10, frames: int = 200) -> dict[str, float]:
         for _ in range(frames):
             tensor.fill(image)
 
-    def associate(encode: bool) -> None:
+    def associate_and_encode() -> None:
         tracker = DetectionTracker()
         for index, (boxes, scores) in enumerate(scene):
             tracks = tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
-            if encode:
-                encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
+            encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
 
     parts = {
         "letterbox 128": _least(letterbox) / frames * 1e3,
-        f"association of {objects}": _least(lambda: associate(False)) / frames * 1e3,
+        f"association of {objects}, record, JSON": _least(associate_and_encode) / frames * 1e3,
     }
-    both = _least(lambda: associate(True)) / frames * 1e3
-    parts["record and JSON"] = both - parts[f"association of {objects}"]
     parts["together"] = sum(parts.values())
     return parts
 
@@ -163,25 +159,26 @@ def latency_ms(model_s: float, frames: int) -> tuple[Floats, Counts]:
     return np.array(ages), run.counts
 
 
-_PEAK = "next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM'))"
-
-
 def peak_memory_mb(statement: str) -> float:
     """Return the peak resident memory of a fresh Python that runs a statement, in MB (2**20).
 
     From /proc, not getrusage: that one also counts the process that started this one.
     """
-    code = f"{statement}\nprint({_PEAK})"
+    code = f"{statement}\nprint(open('/proc/self/status').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["nothing"]
         raise UsageError(f"bench: the measured process failed and said: {said[-1]}")
-    return int(done.stdout.split()[-1]) / 1024
+    return _peak_mb(done.stdout)
 
 
 def own_peak_mb() -> float:
     """Return this process's peak resident memory in MB (2**20)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return _peak_mb(Path("/proc/self/status").read_text(encoding="ascii"))
+
+
+def _peak_mb(status: str) -> float:
+    return int(status.rpartition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _least(work: Callable[[], None]) -> float:

@@ -30,14 +30,12 @@ class Summary:
         """
         self._truth = truth
         self._began = time.monotonic()
-        self._frames = 0
         self._ages: deque[float] = deque(maxlen=_AGES)
         self._ids: Counter[str] = Counter()
         self._overlaps: deque[float] = deque(maxlen=_AGES)
 
     def add(self, record: Record) -> None:
         """Count one record."""
-        self._frames += 1
         self._ages.append(record.age_ms)
         labels = {track.id: track.label for track in record.tracks}
         for event in record.events:

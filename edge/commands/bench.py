@@ -63,7 +63,7 @@ def _association(_args: Namespace) -> int:
 
 def _overhead(_args: Namespace) -> int:
     for part, milliseconds in bench.overhead_ms().items():
-        print(f"{part:20} {milliseconds:.3f} ms")
+        print(f"{part:36} {milliseconds:.3f} ms")
     return 0
 
 
