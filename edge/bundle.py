@@ -13,6 +13,8 @@ from edge.types import TensorSpec, shapes_fit
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+CURRENT = "current"
+"""Where a model has several versions: the link to the one that is used; `edge.store` sets it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,14 @@ def save(manifest: Manifest, files: Mapping[str, bytes], folder: Path) -> Bundle
 def find(name: str) -> Path:
     """Return the folder of a bundle given by its path or by the name it is installed under.
 
+    Links to a version are followed here, once: a bundle that is being loaded while another
+    version is switched to is one or the other, never the manifest of this and the files of that.
+
     Raises:
         BundleError: No such bundle; the message lists those there are.
     """
-    if os.path.isfile(os.path.join(name, MANIFEST)):  # unlike Path's, false for impossible names
-        return Path(name)
+    if folder := bundle_in(os.path.realpath(name) if os.path.islink(name) else name):
+        return folder
     known = installed()
     if name in known:
         return known[name]
@@ -114,10 +119,21 @@ def installed() -> dict[str, Path]:
     """Return the folders of installed bundles by name; a user's own come before built-in ones."""
     found: dict[str, Path] = {}
     for place in model_folders():
-        if place.is_dir():
-            for manifest in sorted(place.glob(f"*/{MANIFEST}")):
-                found.setdefault(manifest.parent.name, manifest.parent)
+        for home in sorted(place.glob("[!.]*")):
+            if folder := bundle_in(home):
+                found.setdefault(home.name, folder)
     return found
+
+
+def bundle_in(folder: str | Path) -> Path | None:
+    """Return the bundle that a folder is or, where it holds versions, the current one.
+
+    That link may lead nowhere; loading then says so, which is better than another model's answer.
+    """
+    if os.path.isfile(os.path.join(folder, MANIFEST)):  # unlike Path's, false for impossible names
+        return Path(folder)
+    link = os.path.join(folder, CURRENT)
+    return Path(folder, os.readlink(link)) if os.path.islink(link) else None
 
 
 def model_folders() -> list[Path]:

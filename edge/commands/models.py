@@ -1,25 +1,28 @@
 """Model bundles: what is installed, what they are, whether they are sound, and new ones."""
 
-import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from edge import bundle as bundles
+from edge import store
 from edge.backends import available
+from edge.bundle import Bundle
 from edge.commands import Commands
-from edge.errors import BackendError, BundleError, DataError, SinkError, UsageError
+from edge.commands.words import add_pixels, labels_of, share
+from edge.errors import BackendError, BundleError, SinkError, UsageError
 from edge.importing import PIXELS, Request, import_detector
-from edge.manifest import NAME
+from edge.manifest import NAME, Manifest, NetworkFormat
+from edge.stderr import tell
 from edge.step import StepModel, replay_golden
 
 
 def add(commands: Commands) -> None:
-    """Declare the command and its four verbs."""
+    """Declare the command and its verbs."""
     parser = commands.add_parser("models", help="model bundles", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     lists = verbs.add_parser("list", help="list installed bundles")
@@ -33,6 +36,19 @@ def add(commands: Commands) -> None:
     verify.add_argument("model", help="name or folder")
     verify.set_defaults(command=_verify)
     _add_import(verbs.add_parser("import", help="make a bundle of a .tflite or .onnx detector"))
+    install = verbs.add_parser("install", help="verify a bundle, copy it and switch to it")
+    install.add_argument("folder", type=Path, metavar="DIR", help="the bundle")
+    install.set_defaults(command=_install)
+    activate = verbs.add_parser("activate", help="verify an installed version and switch to it")
+    activate.add_argument("name", type=_name, help="of the model")
+    activate.add_argument("version", help="or how its folder's name begins")
+    activate.set_defaults(command=_activate)
+    rollback = verbs.add_parser("rollback", help="switch back to the version before")
+    rollback.add_argument("name", type=_name, help="of the model")
+    rollback.set_defaults(command=_rollback)
+    install.add_argument("--place", type=Path, metavar="FOLDER", help="default: the user's models")
+    for verb in (activate, rollback):
+        verb.add_argument("--place", type=Path, metavar="FOLDER", help="default: where NAME is")
 
 
 def _add_import(parser: ArgumentParser) -> None:
@@ -47,30 +63,28 @@ def _add_import(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_size, metavar="HxW", help="where the network takes any size"
     )
-    parser.add_argument("--score", type=_share, default=0.5, help="threshold, default 0.5")
-    parser.add_argument("--nms", type=_share, default=0.45, help="overlap allowed, default 0.45")
-    pixels = parser.add_argument_group("pixels, where they differ from the family's custom")
-    pixels.add_argument("--colour", choices=("RGB", "BGR"), help="order of the channels")
-    pixels.add_argument(
-        "--mean", type=_channels, metavar="M[,M,M]", help="0..255, subtracted first"
-    )
-    pixels.add_argument("--scale", type=_channels, metavar="S[,S,S]", help="then multiplied")
-    pixels.add_argument("--fit", choices=("letterbox", "stretch"), help="how frames are fitted in")
-    pixels.add_argument("--place", choices=("centre", "top-left"), help="of a letterboxed picture")
-    pixels.add_argument("--pad", type=_pixel, metavar="0..255", help="around a letterboxed picture")
+    parser.add_argument("--score", type=share, default=0.5, help="threshold, default 0.5")
+    parser.add_argument("--nms", type=share, default=0.45, help="overlap allowed, default 0.45")
+    add_pixels(parser.add_argument_group("pixels, where they differ from the family's custom"))
     parser.set_defaults(command=_import)
 
 
 def _list(_args: Namespace) -> int:
     for name, folder in sorted(bundles.installed().items()):
-        try:
-            manifest = bundles.load(folder).manifest
-        except BundleError as error:
-            print(f"{name}  broken  {error}")
-            continue
-        formats = sorted({fmt for files in manifest.networks.values() for fmt in files})
-        print(f"{name}  {manifest.kind}  {', '.join(formats)}  {manifest.licence}  {folder}")
+        others = store.versions(folder.parent) if store.role(folder) else []
+        for path in sorted({folder, *others}):
+            print(f"{name}  {_described(path)}  {store.role(path)}".rstrip())
     return 0
+
+
+def _described(folder: Path) -> str:
+    try:
+        manifest = bundles.load(folder).manifest
+    except BundleError as error:
+        return f"broken  {error}"
+    formats = ", ".join(sorted(_formats(manifest)))
+    about = (manifest.kind, manifest.version, formats, manifest.licence, str(folder))
+    return "  ".join(about)
 
 
 def _show(args: Namespace) -> int:
@@ -82,18 +96,84 @@ def _show(args: Namespace) -> int:
 def _verify(args: Namespace) -> int:
     bundle = bundles.load(bundles.find(args.model))
     print(f"{bundle.folder}: files are as the manifest says")
-    formats = {fmt for files in bundle.manifest.networks.values() for fmt in files}
-    tried = [b for b in available() if ("onnx" if b == "onnx" else "tflite") in formats]
-    if not tried:
+    for model in _opened(bundle):
+        _replay(model)
+    return 0
+
+
+def _install(args: Namespace) -> int:
+    place = args.place or bundles.user_folder()
+    bundle = bundles.load(args.folder)
+    store.refuse_plain(place / bundle.manifest.name)
+    _prove(bundle)
+    folder, changed = store.install(bundle, place)
+    print(f"{folder}: installed, current" if changed else f"{folder}: current already, unchanged")
+    return 0
+
+
+def _activate(args: Namespace) -> int:
+    folder = store.choose(_home(args), args.version)
+    _prove(bundles.load(folder))
+    store.activate(folder)
+    print(f"{folder}: current")
+    return 0
+
+
+def _rollback(args: Namespace) -> int:
+    folder = store.rollback(_home(args))
+    print(f"{folder or bundles.find(args.name)}: current")
+    return 0
+
+
+def _home(args: Namespace) -> Path:
+    """Return the folder with the versions of a model: the first there is, or that in `--place`."""
+    places = [args.place] if args.place else bundles.model_folders()
+    for home in [place / args.name for place in places]:
+        store.refuse_plain(home)
+        if store.versions(home):
+            return home
+    where = f" in {args.place}" if args.place else ""
+    raise BundleError(
+        f"{args.name}: no version of it is installed{where}; see `edgetrack models list`"
+    )
+
+
+def _prove(bundle: Bundle) -> None:
+    """Run a bundle in every interpreter that can: what is switched to works on this device.
+
+    Raises:
+        BundleError: A network is not what the manifest says, or answers otherwise than recorded.
+        BackendError: No interpreter for it is installed.
+    """
+    for model in _opened(bundle):
+        if bundle.manifest.golden:
+            _replay(model)
+    if not bundle.manifest.golden:
+        tell(
+            f"edgetrack: warning: {bundle.folder}: has no golden recording, so its answers on this "
+            "device were not compared; convert it again to get one"
+        )
+
+
+def _opened(bundle: Bundle) -> Iterator[StepModel]:
+    """Open a bundle in every installed interpreter that can run it; at least one."""
+    formats = _formats(bundle.manifest)
+    fitting = [b for b in available() if ("onnx" if b == "onnx" else "tflite") in formats]
+    if not fitting:
         raise BackendError(
             f"{bundle.folder}: has {', '.join(sorted(formats))} and no interpreter for it is "
             "installed; pip install 'edgetrack[all]'"
         )
-    for backend in tried:
-        model = StepModel(bundle, backend)
-        difference = replay_golden(model)
-        print(f"{model.backend}: differs from the recording by {difference:.2g} at most")
-    return 0
+    return (StepModel(bundle, backend) for backend in fitting)
+
+
+def _replay(model: StepModel) -> None:
+    difference = replay_golden(model)
+    print(f"{model.backend}: differs from the recording by {difference:.2g} at most")
+
+
+def _formats(manifest: Manifest) -> set[NetworkFormat]:
+    return {fmt for files in manifest.networks.values() for fmt in files}
 
 
 def _import(args: Namespace) -> int:
@@ -111,7 +191,7 @@ def _import(args: Namespace) -> int:
         version=args.version,
         licence=args.licence,
         origin=args.origin or args.file.name,
-        labels=_labels(args.labels),
+        labels=labels_of(args.labels),
         family=args.decode,
         pixels=pixels,
         size=args.size,
@@ -130,17 +210,10 @@ def _make_folder(folder: Path) -> None:
         raise SinkError(f"{folder}: cannot be made, {error.strerror}; use --out") from error
 
 
-def _labels(words: str) -> tuple[str, ...]:
-    lines = words.split(",")
-    try:
-        if os.path.isfile(words):  # unlike Path's, false for names too long for a file
-            lines = Path(words).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{words}: is no list of labels, {error}; write one a line") from error
-    labels = tuple(label.strip() for label in lines if label.strip())
-    if not labels:
-        raise UsageError(f"--labels {words!r}: names nothing; give a,b,c or a file")
-    return labels
+def _name(word: str) -> str:
+    if not re.fullmatch(NAME, word):
+        raise ArgumentTypeError(f"{word!r}: names are of a-z, 0-9, '.', '_' and '-', up to 64")
+    return word
 
 
 def _size(word: str) -> tuple[int, int]:
@@ -150,31 +223,3 @@ def _size(word: str) -> tuple[int, int]:
     if not (16 <= int(height) <= 4096 and 16 <= int(width) <= 4096):
         raise ArgumentTypeError(f"{word!r}: sides are from 16 to 4096")
     return int(height), int(width)
-
-
-def _pixel(word: str) -> int:
-    value = _float(word, 0.0, 255.0)
-    if not value.is_integer():
-        raise ArgumentTypeError(f"{word!r} is no whole number")
-    return int(value)
-
-
-def _share(word: str) -> float:
-    return _float(word, 0.0, 1.0)
-
-
-def _channels(word: str) -> tuple[Any, ...]:
-    values = tuple(_float(part, -1e6, 1e6) for part in word.split(","))
-    if len(values) not in (1, 3):
-        raise ArgumentTypeError(f"{word!r}: give one number or three")
-    return values * 3 if len(values) == 1 else values
-
-
-def _float(word: str, lowest: float, highest: float) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = float("nan")
-    if not lowest <= value <= highest:
-        raise ArgumentTypeError(f"{word!r} is no number from {lowest:g} to {highest:g}")
-    return value
