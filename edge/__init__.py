@@ -5,9 +5,10 @@ The path of a frame, and the module that each stop is:
     sources -> (newest-frame slot) -> tracker -> sinks
     pipeline    reads frames, drops what is late, hands records on
     condition   keeps frozen, black and repeated frames away from the networks
-    tracker     one frame: detector -> second look -> detection_tracker
+    tracker     one frame: detector -> second look -> detection_tracker; sequence beside them
     detector    preprocess -> backends -> decode
     detection_tracker   motion -> association -> lifecycle
+    sequence    preprocess -> step -> a value: a recurrent model that looks at every frame
     step        one step of a recurrent model, its state a value
 
 The names below are the public ones; each is imported when it is first used, so that a program

@@ -25,10 +25,13 @@ from edge.preprocess import ImageTensor
 from edge.sources import FrameSource
 from edge.sources.paced import Paced
 from edge.sources.synthetic import SyntheticPortrait
+from edge.step import StepModel
 from edge.tracker import Tracker
-from edge.types import Counts, Detections, Floats, Frame, Image, Record, TensorSpec
+from edge.types import Array, Counts, Detections, Floats, Frame, Image, Record, TensorSpec
 
 _ROUNDS = 15
+_ROUND_S = 0.02  # that one round of a step should take, so that the clock's own time is nothing
+_WINDOW = 50  # steps of which the least counts
 
 
 @dataclass
@@ -73,7 +76,7 @@ def frame_stages(source: FrameSource, detector: Detector, frames: int) -> dict[s
         with stages["associate"].timed():
             tracks = tracker.update(found.boxes, found.scores, found.labels, frame.captured_at)
         with stages["encode"].timed():
-            encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
+            encoder.encode(run.record(frame, tracks, tracker.events, {}))
         with stages["invoke"].timed():
             detector.session.invoke()
     return stages
@@ -118,7 +121,7 @@ def overhead_ms(objects: int = 10, frames: int = 200) -> dict[str, float]:
         tracker = DetectionTracker()
         for index, (boxes, scores) in enumerate(scene):
             tracks = tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
-            encoder.encode(run.record(frame, tracks, tracker.events, 0.0))
+            encoder.encode(run.record(frame, tracks, tracker.events, {}))
 
     parts = {
         "letterbox 128": _least(letterbox) / frames * 1e3,
@@ -126,6 +129,45 @@ def overhead_ms(objects: int = 10, frames: int = 200) -> dict[str, float]:
     }
     parts["together"] = sum(parts.values())
     return parts
+
+
+def step_us(model: StepModel) -> tuple[float, float]:
+    """Return the CPU time of one step, and of the bare invoke of its networks, in microseconds."""
+    inputs, state = _step_inputs(model)[0], model.initial_state()
+
+    def step() -> None:
+        nonlocal state
+        _, state = model.step(inputs, state)
+
+    step()  # the first one touches memory for the first time
+    once = max(1, round(_ROUND_S / max(_cpu_s(step), 1e-6)))
+    least = {step: float("inf"), model.invoke: float("inf")}
+    for _ in range(_ROUNDS):
+        for work in least:  # in turn: what disturbs one disturbs both
+            least[work] = min(least[work], _cpu_s(work, once) / once)
+    return least[step] * 1e6, least[model.invoke] * 1e6
+
+
+def carried_us(model: StepModel, early: int, late: int) -> tuple[float, float]:
+    """Return the CPU time of an early and of a late step, in microseconds.
+
+    The state is carried on through all of them, so that one which grows slow is found.
+
+    Args:
+        model: Of any size.
+        early: Number of the step, from 1; the least of the 50 that end with it counts.
+        late: Likewise.
+    """
+    inputs, state = _step_inputs(model), model.initial_state()
+    least = {early: float("inf"), late: float("inf")}
+    for number in range(1, late + 1):
+        began = time.process_time()
+        _, state = model.step(inputs[number % len(inputs)], state)
+        took = (time.process_time() - began) * 1e6
+        for last in least:
+            if last - _WINDOW < number <= last:
+                least[last] = min(least[last], took)
+    return least[early], least[late]
 
 
 class SlowDetector(Detector):
@@ -189,6 +231,27 @@ def _least(work: Callable[[], None]) -> float:
         work()
         best = min(best, time.process_time() - began)
     return best
+
+
+def _cpu_s(work: Callable[[], object], times: int = 1) -> float:
+    began = time.process_time()
+    for _ in range(times):
+        work()
+    return time.process_time() - began
+
+
+def _step_inputs(model: StepModel, frames: int = 16) -> list[dict[str, Array]]:
+    """Return seeded noise for some frames: values around 0, integers over their whole range."""
+    random = np.random.default_rng(0)
+
+    def noise(tensor: TensorSpec) -> Array:
+        shape = [abs(side) for side in tensor.shape]  # a free side, -1, is one row
+        if np.dtype(tensor.dtype).kind == "f":
+            return random.normal(size=shape).astype(tensor.dtype)
+        limits = np.iinfo(tensor.dtype)
+        return random.integers(limits.min, limits.max, shape, tensor.dtype, endpoint=True)
+
+    return [{name: noise(t) for name, t in model.inputs.items()} for _ in range(frames)]
 
 
 def _scene(objects: int, frames: int) -> list[tuple[Floats, Floats]]:

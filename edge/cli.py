@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TextIO
@@ -31,14 +31,24 @@ _EXIT_CODES = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    return guarded("edgetrack", lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def guarded(program: str, run: Callable[[], int]) -> int:
+    """Run a program; an `EdgeError` becomes one line on stderr and its exit code.
+
+    Args:
+        program: Its name, before the line.
+        run: Returns the exit code.
+    """
     _repair_streams()
     try:
         with _stdout_checked():
-            code = _run(sys.argv[1:] if argv is None else argv)
+            code = run()
     except (BrokenPipeError, OutputClosed):
         code = 0
     except EdgeError as error:
-        tell(f"edgetrack: {error}")
+        tell(f"{program}: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130

@@ -18,6 +18,8 @@ CLOSE_UP_SCORE = 0.4
 class Detector:
     """Finds things in single frames; holds no state from one frame to the next."""
 
+    kind = "detector"
+
     def __init__(
         self,
         bundle: Bundle,
@@ -47,6 +49,7 @@ class Detector:
         self.close_up: Detector | None = None
         """Looks closer at a region; `open_detector` sets it where the manifest names one."""
         self.session = open_session(bundle.network("detector"), backend, threads)
+        self.backend = self.session.backend
         spec = manifest.input
         shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
         image = {spec.name: TensorSpec(spec.name, shape, spec.dtype)}
@@ -99,25 +102,24 @@ class Detector:
 
 
 def open_detector(
-    name: str,
+    bundle: Bundle,
     inference: InferenceSettings | None = None,
     score_threshold: float | None = None,
     close_up: bool = True,
 ) -> Detector:
-    """Load a detector by the name or folder of its bundle.
+    """Open a detector, and the one that looks closer for it.
 
     Args:
-        name: Of an installed bundle, or a folder.
+        bundle: Of kind `detector`.
         inference: None: the defaults.
         score_threshold: In place of the bundle's own.
         close_up: Also load the bundle that looks closer for it, where there is one.
 
     Raises:
-        BundleError: A bundle is missing, damaged or no detector.
+        BundleError: It is no detector, or the bundle that looks closer is missing or damaged.
         BackendError: No interpreter for it is installed.
     """
     run = inference or InferenceSettings()
-    bundle = bundles.load(bundles.find(name))
     detector = Detector(bundle, run.backend, run.threads, score_threshold)
     if close_up and bundle.manifest.close_up:
         closer = bundles.load(bundles.find(bundle.manifest.close_up))

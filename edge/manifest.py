@@ -210,6 +210,8 @@ class Manifest(_Part, frozen=True, kw_only=True):
     """The bundle that looks closer at a region where this detector is unsure; empty: none."""
     quantisation: Quantisation = Quantisation()
     parity: dict[NetworkFormat, Parity] = {}
+    accepted: tuple[Literal["dead-state", "drift", "no-parity"], ...] = ()
+    """What the converter was told to let pass."""
     golden: Golden | None = None
     sha256: dict[str, str] = {}
 

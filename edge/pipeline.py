@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -54,7 +55,12 @@ class Run:
         self.counts.dropped[reason] += 1
 
     def record(
-        self, frame: Frame, tracks: list[Track], events: list[Event], age_s: float
+        self,
+        frame: Frame,
+        tracks: list[Track],
+        events: list[Event],
+        values: dict[str, Any],
+        age_s: float = 0.0,
     ) -> Record:
         """Return the record of a processed frame."""
         height, width = frame.image.shape[:2]
@@ -71,6 +77,7 @@ class Run:
             tracks=tracks,
             events=events,
             condition=frame.condition,
+            values=values,
         )
 
 
@@ -81,7 +88,7 @@ def track(
 
     Args:
         source: An address as on the command line, or an open source.
-        models: Detector bundles by installed name or folder.
+        models: Detector and sequence bundles by installed name or folder.
         settings: Everything else; its own `source`, `models` and `sinks` are not used.
 
     Raises:
@@ -108,7 +115,7 @@ def every_frame(source: FrameSource, tracker: Tracker, run: Run) -> Iterator[tup
         run.counts.seen += 1
         frame = run.judged(frame)
         tracks = tracker.update(frame)
-        yield run.record(frame, tracks, tracker.events, 0.0), frame
+        yield run.record(frame, tracks, tracker.events, tracker.values), frame
 
 
 class NewestFrame:
@@ -189,7 +196,8 @@ def run_live(
             frame = run.judged(frame)
             tracker.update(frame)
             now = time.monotonic()
-            record = run.record(frame, tracker.emit(now), tracker.events, now - frame.captured_at)
+            tracks, age_s = tracker.emit(now), now - frame.captured_at
+            record = run.record(frame, tracks, tracker.events, tracker.values, age_s)
             for output in outputs:
                 output.write(record, frame)
             seen(record)

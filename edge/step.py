@@ -1,7 +1,10 @@
 """One recurrent step: `outputs, state = model.step(inputs, state)`, the state a plain value."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -9,9 +12,11 @@ from edge import bundle as bundles
 from edge.backends import Backend, Session, open_session
 from edge.bundle import Bundle, check_tensors
 from edge.errors import BackendError, BundleError
-from edge.manifest import Role, StateTensor
+from edge.manifest import Golden, Role, StateTensor
 from edge.preprocess import normalise
 from edge.types import Array, State, TensorSpec
+
+Recode = Callable[[Array], Array]
 
 
 class StepModel:
@@ -41,8 +46,19 @@ class StepModel:
             if role in self.manifest.networks
         ]
         self.backend = self._networks[0].backend
-        self.inputs = self._declared_inputs()
-        self._check()
+        fed = dict(chain.from_iterable(n.inputs.items() for n in self._networks))
+        given = dict(chain.from_iterable(n.outputs.items() for n in self._networks))
+        declared = self._declared_inputs()
+        self._check(declared, given)
+        self.inputs = {name: fed[name] for name in declared}
+        """Every input but the state, as the interpreter has it."""
+        self.outputs = {name: given[name] for name in self.manifest.outputs}
+        """Every output but the state, as the interpreter has it."""
+        self._state_inputs = {s.name: fed[s.input] for s in self._state.values()}
+        self._path = [
+            (network, self._recodings(network, self._networks[index + 1 :]))
+            for index, network in enumerate(self._networks)
+        ]
 
     def initial_state(self, rows: int = 1) -> State:
         """Return a fresh state.
@@ -50,15 +66,15 @@ class StepModel:
         Args:
             rows: How many tracks stand in the batch, for states with a free dimension.
         """
-        tensors = self._step.inputs
-        return {s.name: _initial(s, tensors[s.input], rows) for s in self._state.values()}
+        return {n: _initial(s, self._state_inputs[n], rows) for n, s in self._state.items()}
 
     def step(self, inputs: Mapping[str, Array], state: State) -> tuple[dict[str, Array], State]:
         """Advance by one frame.
 
         Args:
             inputs: By the names in the manifest, in their tensors' own types.
-            state: From `initial_state` or the last step; it is left as it is.
+            state: From `initial_state` or the last step; it is left as it is. Integers are in
+                the coding of the input tensors.
 
         Returns:
             The outputs by name and the next state; both are the caller's to keep.
@@ -66,24 +82,41 @@ class StepModel:
         Raises:
             BackendError: An input or a state is missing or of another shape or type.
         """
-        if missing := self._state.keys() - state.keys():
-            raise BackendError(
-                f"{self.manifest.name}: state {min(missing)!r} is missing; "
-                "give what initial_state() or the last step returned"
-            )
         values = dict(inputs)
-        for spec in self._state.values():
-            values[spec.input] = state[spec.name]
+        for name, spec in self._state.items():
+            if name not in state:
+                raise BackendError(
+                    f"{self.manifest.name}: state {name!r} is missing; "
+                    "give what initial_state() or the last step returned"
+                )
+            values[spec.input] = state[name]
         results: dict[str, Array] = {}
-        for network in self._networks:
-            results |= network.run(values)
-            values |= results  # the encoder's outputs are the step's inputs
-        outputs = {name: results[name].copy() for name in self.manifest.outputs}
-        return outputs, {s.name: results[s.output].copy() for s in self._state.values()}
+        for network, recodings in self._path:
+            found = network.run(values)
+            results.update(found)
+            values.update(found)  # the encoder's outputs are the step's inputs
+            for name, recode in recodings:
+                values[name] = recode(found[name])
+        outputs = {name: results[name] for name in self.outputs}
+        return outputs, {name: values[spec.output] for name, spec in self._state.items()}
 
-    @property
-    def _step(self) -> Session:
-        return self._networks[-1]
+    def invoke(self) -> None:
+        """Compute every network again from its last inputs; for `bench`."""
+        for network in self._networks:
+            network.invoke()
+
+    def _recodings(self, network: Session, later: list[Session]) -> list[tuple[str, Recode]]:
+        """Return how those outputs change that are fed on, to `later` networks or the next step."""
+        wanted = dict(chain.from_iterable(n.inputs.items() for n in later))
+        states = {s.output: self._state_inputs[s.name] for s in self._state.values()}
+        recodings: list[tuple[str, Recode]] = []
+        for name, found in network.outputs.items():
+            target = states.get(name) or wanted.get(name, found)
+            if found.scale and target.scale and _coding(found) != _coding(target):
+                recodings.append((name, partial(_recoded, found=found, wanted=target)))
+            elif name in states and name in self.outputs:
+                recodings.append((name, np.copy))  # the caller may write into the output
+        return recodings
 
     def _declared_inputs(self) -> dict[str, TensorSpec]:
         inputs = {n: TensorSpec(n, t.shape, t.dtype) for n, t in self.manifest.inputs.items()}
@@ -93,24 +126,23 @@ class StepModel:
             inputs[image.name] = TensorSpec(image.name, (rows, *shape[1:]), image.dtype)
         return inputs
 
-    def _check(self) -> None:
+    def _check(self, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]) -> None:
         """Compare every tensor the manifest names with the network that has it."""
-        given = dict(self.inputs)
+        given = dict(inputs)
         promised = {n: TensorSpec(n, t.shape, t.dtype) for n, t in self.manifest.outputs.items()}
         for state in self._state.values():
             given[state.input] = TensorSpec(state.input, state.shape, state.dtype)
             promised[state.output] = TensorSpec(state.output, state.shape, state.dtype)
-        for network in self._networks:
-            own = {name: spec for name, spec in given.items() if name in network.inputs}
-            check_tensors(self.folder, "input", own, network.inputs.values())
-            given |= network.outputs
-        last = {n: s for n, s in promised.items() if n in self._step.outputs or n not in given}
-        check_tensors(self.folder, "output", last, self._step.outputs.values())
-        for name in self.inputs:
+        for name in given:
             if not any(name in network.inputs for network in self._networks):
                 raise BundleError(
                     f"{self.folder}: no network has an input {name!r}; correct the manifest"
                 )
+        for network in self._networks:
+            own = {name: spec for name, spec in given.items() if name in network.inputs}
+            check_tensors(self.folder, "input", own, network.inputs.values())
+            given |= network.outputs
+        check_tensors(self.folder, "output", promised, outputs.values())
 
 
 def load_step(folder: str | Path, backend: Backend = "auto", threads: int = 1) -> StepModel:
@@ -131,13 +163,12 @@ def replay_golden(model: StepModel) -> float:
 
     Raises:
         BundleError: There is no recording, the results differ by more than the bundle allows, or
-            the model's state never changes.
+            the model's state never changes and the converter was not told to let that pass.
     """
-    golden = model.manifest.golden
+    golden, accepted = model.manifest.golden, model.manifest.accepted
     if golden is None:
         raise BundleError(f"{model.folder}: has no golden recording; convert it again to get one")
-    with np.load(model.folder / golden.file, allow_pickle=False) as recording:
-        arrays = {name: recording[name] for name in recording.files}
+    arrays = _recording(model, golden)
     inputs = {n: _recorded_input(model, n, arrays[f"inputs/{n}"]) for n in model.inputs}
     state = start = model.initial_state()
     worst = 0.0
@@ -147,7 +178,7 @@ def replay_golden(model: StepModel) -> float:
             worst = max(worst, _difference(value, arrays[f"outputs/{name}"][index]))
     for name, value in state.items():
         worst = max(worst, _difference(value, arrays[f"states/{name}"]))
-        if np.array_equal(value, start[name]):
+        if "dead-state" not in accepted and np.array_equal(value, start[name]):
             raise BundleError(
                 f"{model.folder}: state {name!r} never changes over {golden.steps} steps, so the "
                 "model remembers nothing; train or convert it again"
@@ -160,10 +191,45 @@ def replay_golden(model: StepModel) -> float:
     return worst
 
 
+def _recording(model: StepModel, golden: Golden) -> dict[str, Array]:
+    """Return all that a replay needs, by name."""
+    path = model.folder / golden.file
+    states = model.initial_state()
+    needed = {f"inputs/{name}": golden.steps for name in model.inputs}
+    needed |= {f"outputs/{name}": golden.steps for name in model.outputs}
+    try:
+        with np.load(path, allow_pickle=False) as recording:
+            arrays = {name: recording[name] for name in recording.files}
+    except (OSError, ValueError, AttributeError, BadZipFile) as error:
+        raise BundleError(f"{path}: is no recording; convert the model again") from error
+    for name in (*needed, *(f"states/{state}" for state in states)):
+        if name not in arrays or len(arrays[name]) < needed.get(name, 0):
+            raise BundleError(
+                f"{path}: holds no {name} of {golden.steps} steps; convert the model again"
+            )
+    return arrays
+
+
 def _initial(state: StateTensor, tensor: TensorSpec, rows: int) -> Array:
     shape = [rows if size == -1 else size for size in state.shape]
-    stored = state.initial / tensor.scale + tensor.zero_point if tensor.scale else state.initial
-    return np.full(shape, stored, state.dtype)
+    value = np.full(shape, state.initial)
+    return _stored(value, tensor) if tensor.scale else value.astype(state.dtype)
+
+
+def _coding(tensor: TensorSpec) -> tuple[float, int]:
+    return tensor.scale, tensor.zero_point
+
+
+def _recoded(value: Array, found: TensorSpec, wanted: TensorSpec) -> Array:
+    """Return one tensor's integers as another tensor codes the same real values."""
+    return _stored((value.astype(np.float64) - found.zero_point) * found.scale, wanted)
+
+
+def _stored(real: Array, tensor: TensorSpec) -> Array:
+    """Return real values as the integers of a tensor: rounded, and kept inside its type."""
+    limits = np.iinfo(tensor.dtype)
+    stored = np.rint(real / tensor.scale + tensor.zero_point)
+    return stored.clip(limits.min, limits.max).astype(tensor.dtype)
 
 
 def _recorded_input(model: StepModel, name: str, values: Array) -> Array:

@@ -1,6 +1,8 @@
 """What several tests need: models, private data where there is any, detectors without a network."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -45,6 +47,16 @@ def refusal(*words, **options):
     lines = [line for line in err.splitlines() if line.startswith("edgetrack: ")]
     assert len(lines) == 1
     return code, out, lines[0]
+
+
+def changed(tmp_path, name, change):
+    """A copy of one of the bundles for tests with another manifest."""
+    folder = shutil.copytree(MODELS / name, tmp_path / "model", dirs_exist_ok=True)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    return folder
 
 
 @pytest.fixture

@@ -101,7 +101,10 @@ def test_listing_into_a_closed_pipe_is_quiet():
         ("track {root}/pyproject.toml", 65, "pyproject.toml: "),
         ("track {tmp}", 65, "no image"),
         (f"track {SAMPLE} --model nobody", 65, "nobody: no such model; installed are"),
-        (f"track {SAMPLE} --model {MODELS}/lstm-step", 65, "is a sequence, not a detector"),
+        (f"track {SAMPLE} --model {MODELS}/lstm-step", 65, "takes x and no picture; .*load_step"),
+        (f"track {SAMPLE} --model {MODELS}/gru-batch", 65, "gru-batch: is a tracker, .*load_step"),
+        (f"bench frame --model {MODELS}/encoder-step", 65, "is a sequence, not a detector"),
+        ("bench step", 2, "bench step: no model; .* --model"),
         (f"track {SAMPLE} --init 1,2,3,4", 2, "--init: following a target .* needs a tracker"),
         (f"track {SAMPLE} --out {{tmp}}/no/out.jsonl", 73, "does not exist"),
         (f"track {SAMPLE} --out /dev/full", 73, "No space left|full|space"),
@@ -209,6 +212,13 @@ def test_bench_prints_every_stage():
     assert code == 0
     for stage in ("read", "fit", "network", "decode", "associate", "encode", "overhead"):
         assert stage in out
+
+
+def test_bench_step_compares_a_step_with_its_networks_and_a_late_one_with_an_early_one():
+    code, out, _ = call("bench", "step", "--frames", "120", "--model", MODELS / "encoder-step")
+    assert code == 0
+    assert re.search(r"bare invoke +[\d.]+  step is [\d.]+ times that", out)
+    assert re.search(r"step 100 +[\d.]+\nstep 120 +[\d.]+  [\d.]+ times the early one", out)
 
 
 def test_nothing_but_the_summary_is_said_on_stderr(tmp_path):

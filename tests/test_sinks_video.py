@@ -10,7 +10,7 @@ import pytest
 from edge.errors import SinkError
 from edge.sinks import open_sink
 from edge.sinks.fmp4 import fragment, padding
-from edge.sinks.overlay import TRAIL, Trails, colour_of, draw
+from edge.sinks.overlay import TRAIL, Trails, colour_of, draw, readable
 from edge.types import Frame, Record, Track
 
 GREY = 100
@@ -234,6 +234,21 @@ def test_values_are_written_at_the_top_left():
     marked = changed(draw(grey(), record(values=values)))
     assert marked[:28, :40].mean() > 0.95
     assert not marked[29:220].any()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"label": "wave", "score": 0.931, "scores": {"wave": 0.931, "none": 0.069}}, "wave 0.93"),
+        ({"pan": 0.12345, "tilt": -2.0}, "pan 0.123 tilt -2"),
+        ([0.1, np.float32(0.8), 1234.56, 3e12], "0.1 0.8 1235 3e+12"),
+        ([0.0] * 100, "0 0 0 0 0 0 0 0"),
+        (float("nan"), "nan"),
+        ("wave", "wave"),
+    ],
+)
+def test_a_value_is_said_in_a_few_words(value, words):
+    assert readable(value) == words
 
 
 def test_lines_and_letters_grow_with_the_picture():

@@ -1,14 +1,19 @@
+import hashlib
 import json
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 
 import edge
 from edge.backends import available
+from edge.bundle import Bundle, load
 from edge.errors import BackendError, BundleError
-from edge.step import replay_golden
-from tests.conftest import MODELS
+from edge.manifest import StateSpec, StateTensor, TensorInput, TensorOutput
+from edge.step import StepModel, replay_golden
+from edge.types import TensorSpec
+from tests.conftest import MODELS, changed
 
 BACKENDS = available()
 STATEFUL = ("lstm-step", "encoder-step")
@@ -115,44 +120,162 @@ def test_a_model_whose_state_never_changes_is_refused_by_name(backend):
         replay_golden(edge.load_step(MODELS / "dead-state", backend))
 
 
+def test_a_state_that_never_changes_passes_where_the_converter_was_told_so(tmp_path):
+    folder = changed(tmp_path, "dead-state", lambda m: m.update(accepted=["dead-state"]))
+    assert replay_golden(edge.load_step(folder)) <= 1e-5
+
+
+def test_what_the_converter_cannot_let_pass_is_no_manifest(tmp_path):
+    with pytest.raises(BundleError, match="accepted"):
+        load(changed(tmp_path, "lstm-step", lambda m: m.update(accepted=["everything"])))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", STATEFUL)
+def test_outputs_and_states_are_the_callers_to_keep_and_to_write_into(name, backend):
+    model = edge.load_step(MODELS / name, backend)
+    inputs = inputs_of(model, 3)
+    outputs, state = model.step(inputs[0], model.initial_state())
+    kept = [value.copy() for value in (*outputs.values(), *state.values())]
+    after, _ = model.step(inputs[1], state)
+    for value, before in zip((*outputs.values(), *state.values()), kept, strict=True):
+        np.testing.assert_array_equal(value, before)
+        value[...] = 7.0
+    _, fresh = model.step(inputs[0], model.initial_state())
+    again, _ = model.step(inputs[1], fresh)
+    for output, value in after.items():
+        np.testing.assert_array_equal(again[output], value)
+
+
+def test_a_state_that_is_an_output_too_is_not_shared_with_it(tmp_path):
+    state = {"h_next": {"shape": [1, 4]}}
+    model = edge.load_step(changed(tmp_path, "lstm-step", lambda m: m["outputs"].update(state)))
+    outputs, state = model.step(inputs_of(model, 1)[0], model.initial_state())
+    outputs["h_next"][...] = 7.0
+    assert (np.abs(state["h"]) < 1).all()
+
+
 def test_a_state_that_is_missing_is_named():
     model = edge.load_step(MODELS / "lstm-step")
     with pytest.raises(BackendError, match="state 'c' is missing"):
         model.step(inputs_of(model, 1)[0], {"h": np.zeros((1, 4), np.float32)})
 
 
-def changed(tmp_path, change):
-    folder = shutil.copytree(MODELS / "lstm-step", tmp_path / "model")
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-    return folder
+class Adder:
+    """A network by hand: adds up the real values of its int8 inputs, each with its own coding."""
+
+    backend = "by hand"
+
+    def __init__(self, output, **inputs):
+        self.inputs = {name: int8(name, *coding) for name, coding in inputs.items()}
+        self.outputs = {output[0]: int8(*output)}
+
+    def run(self, inputs):
+        real = [(int(inputs[n][0, 0]) - s.zero_point) * s.scale for n, s in self.inputs.items()]
+        ((name, spec),) = self.outputs.items()
+        stored = np.clip(sum(real) / spec.scale + spec.zero_point, -128, 127)
+        return {name: np.array([[stored]]).astype(np.int8)}
+
+
+def int8(name, scale, zero_point):
+    return TensorSpec(name, (1, 1), "int8", scale, zero_point)
+
+
+def by_hand(monkeypatch, feed, **networks):
+    """A model that adds what it is fed to `before`, which starts at 1.5."""
+    manifest = msgspec.structs.replace(
+        load(MODELS / "lstm-step").manifest,
+        networks={role: {"tflite": ""} for role in networks},
+        inputs={feed: TensorInput(shape=(1, 1), dtype="int8")},
+        outputs={"total": TensorOutput(shape=(1, 1), dtype="int8")},
+        state=StateSpec(
+            scope="per_stream",
+            tensors=(
+                StateTensor(name="sum", input="before", output="total", shape=(1, 1), dtype="int8",
+                            initial=1.5),
+            ),
+        ),
+    )  # fmt: skip
+    sessions = iter(networks.values())
+    monkeypatch.setattr("edge.step.open_session", lambda *_: next(sessions))
+    return StepModel(Bundle(manifest, MODELS), "auto")
+
+
+def test_an_integer_state_is_carried_on_in_the_coding_of_the_tensor_it_enters(monkeypatch):
+    adder = Adder(("total", 0.25, -20), x=(0.5, 0), before=(0.5, 10))
+    model = by_hand(monkeypatch, "x", step=adder)
+    state = model.initial_state()
+    assert state["sum"].tolist() == [[13]]  # 1.5 in steps of 0.5, 10 stands for 0
+    for real, total in [(1.0, 2.5), (2.0, 4.5), (-3.5, 1.0)]:
+        outputs, state = model.step({"x": np.array([[real / 0.5]], np.int8)}, state)
+        assert (int(outputs["total"][0, 0]) + 20) * 0.25 == total
+        assert (int(state["sum"][0, 0]) - 10) * 0.5 == total
+
+
+def test_an_integer_state_beyond_what_its_tensor_holds_stays_at_the_end(monkeypatch):
+    adder = Adder(("total", 2.0, 0), x=(0.5, 0), before=(0.5, 10))
+    model = by_hand(monkeypatch, "x", step=adder)
+    _, state = model.step({"x": np.array([[127]], np.int8)}, {"sum": np.array([[126]], np.int8)})
+    assert state["sum"].tolist() == [[127]]
+
+
+def test_an_integer_feature_enters_the_step_in_the_coding_that_the_step_reads(monkeypatch):
+    encoder = Adder(("x", 0.25, 1), picture=(1.0, 0))
+    adder = Adder(("total", 0.25, -20), x=(0.5, 0), before=(0.5, 10))
+    model = by_hand(monkeypatch, "picture", encoder=encoder, step=adder)
+    outputs, _ = model.step({"picture": np.array([[3]], np.int8)}, model.initial_state())
+    assert (int(outputs["total"][0, 0]) + 20) * 0.25 == 3.0 + 1.5
 
 
 def test_a_shape_that_the_interpreter_contradicts_is_refused(tmp_path):
-    folder = changed(tmp_path, lambda m: m["inputs"]["x"].update(shape=[1, 5]))
+    folder = changed(tmp_path, "lstm-step", lambda m: m["inputs"]["x"].update(shape=[1, 5]))
     with pytest.raises(BundleError, match=r"input 'x' is float32 \[1, 3\], .* says .* \[1, 5\]"):
         edge.load_step(folder)
 
 
 def test_a_name_that_no_network_has_is_refused(tmp_path):
-    folder = changed(tmp_path, lambda m: m["state"]["tensors"][0].update(output="hidden"))
+    folder = changed(
+        tmp_path, "lstm-step", lambda m: m["state"]["tensors"][0].update(output="hidden")
+    )
     with pytest.raises(BundleError, match="the network has no output 'hidden'"):
         edge.load_step(folder)
 
 
+def test_a_state_that_enters_no_network_is_refused(tmp_path):
+    folder = changed(
+        tmp_path, "lstm-step", lambda m: m["state"]["tensors"][0].update(input="hidden")
+    )
+    with pytest.raises(BundleError, match="no network has an input 'hidden'"):
+        edge.load_step(folder)
+
+
 def test_an_input_that_the_manifest_forgets_is_refused(tmp_path):
-    folder = changed(tmp_path, lambda m: m["state"]["tensors"].pop())
+    folder = changed(tmp_path, "lstm-step", lambda m: m["state"]["tensors"].pop())
     with pytest.raises(BundleError, match="wants an input 'c' that the manifest does not name"):
         edge.load_step(folder)
 
 
 def test_a_recording_that_another_model_made_is_refused(tmp_path):
-    folder = changed(tmp_path, lambda m: m["golden"].update(tolerance=0.0))
+    folder = changed(tmp_path, "lstm-step", lambda m: m["golden"].update(tolerance=0.0))
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["state"]["tensors"][0]["initial"] = 0.5
     path.write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="differs from the recording by"):
+        replay_golden(edge.load_step(folder))
+
+
+@pytest.mark.parametrize("content", ["no archive", "an archive without states"])
+def test_a_recording_that_is_none_is_one_line(content, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(MODELS / "lstm-step", folder)
+    if content == "no archive":
+        (folder / "golden.npz").write_bytes(b"neither zip nor numpy")
+    else:
+        np.savez(folder / "golden.npz", **{"inputs/x": np.zeros((50, 1, 3), np.float32)})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    recording = (folder / "golden.npz").read_bytes()
+    manifest["sha256"]["golden.npz"] = hashlib.sha256(recording).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"golden.npz: (is no recording|holds no outputs/y)"):
         replay_golden(edge.load_step(folder))

@@ -47,7 +47,7 @@ class Session(Protocol):
         """Compute every output from every input, each in its tensor's own type.
 
         Returns:
-            By name; the arrays belong to the session and hold until its next `run`.
+            By name; the arrays are the caller's to keep.
 
         Raises:
             BackendError: An input is missing or of another shape or type.

@@ -24,7 +24,7 @@ _DTYPES = {
 
 
 class OnnxSession:
-    """An ONNX network; where all shapes are fixed, its buffers are bound once and reused."""
+    """An ONNX network; where all shapes are fixed, its buffers are bound once."""
 
     def __init__(self, path: Path, threads: int) -> None:
         """Load a network.
@@ -58,6 +58,7 @@ class OnnxSession:
         specs = [*self.inputs.values(), *self.outputs.values()]
         fixed = all(size >= 0 for spec in specs for size in spec.shape)
         self._binding = self._bind() if fixed else None
+        self._feed: dict[str, Array] = {}
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute every output; see `Session.run`."""
@@ -66,16 +67,19 @@ class OnnxSession:
                 raise BackendError(f"{self.backend}: input {name!r} is missing; give it")
             check_input(spec, inputs[name], self.backend)
         if self._binding is None:
-            feed = {name: inputs[name] for name in self.inputs}
-            return dict(zip(self.outputs, self._net.run(list(self.outputs), feed), strict=True))
+            self._feed = {name: inputs[name] for name in self.inputs}
+            found = self._net.run(list(self.outputs), self._feed)
+            return dict(zip(self.outputs, found, strict=True))
         for name, buffer in self._in.items():
             buffer[...] = inputs[name]
         self._net.run_with_iobinding(self._binding)
-        return self._out
+        return {name: buffer.copy() for name, buffer in self._out.items()}
 
     def invoke(self) -> None:
         """Compute again from the last inputs and leave the outputs where they are; for `bench`."""
-        if self._binding is not None:
+        if self._binding is None:
+            self._net.run(list(self.outputs), self._feed)
+        else:
             self._net.run_with_iobinding(self._binding)
 
     def _bind(self) -> onnxruntime.IOBinding:

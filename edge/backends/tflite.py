@@ -1,9 +1,7 @@
 """TFLite networks in LiteRT (ai-edge-litert) or, on older systems, tflite-runtime."""
 
 import importlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +9,12 @@ import numpy as np
 
 from edge.backends import check_input
 from edge.errors import BackendError, BundleError
+from edge.stderr import hushed
 from edge.types import Array, TensorSpec
 
 
 class TfliteSession:
-    """A TFLite network; its output buffers are allocated once and reused by every run."""
+    """A TFLite network; what goes in and comes out is copied once."""
 
     def __init__(self, path: Path, threads: int, package: str) -> None:
         """Load a network.
@@ -34,7 +33,7 @@ class TfliteSession:
         try:
             # From memory: a mapped file would change under a running model when it is replaced.
             content = path.read_bytes()
-            with _hushed():
+            with hushed():
                 self._net = interpreter(model_content=content, num_threads=threads)
                 self._net.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -45,26 +44,21 @@ class TfliteSession:
         inputs, outputs = self._named()
         self.inputs = {name: _spec(name, detail) for name, detail in inputs.items()}
         self.outputs = {name: _spec(name, detail) for name, detail in outputs.items()}
-        # `tensor(i)` gives a maker of views; a view held during invoke() would be an error.
-        self._in = {name: self._net.tensor(d["index"]) for name, d in inputs.items()}
-        self._out = {name: self._net.tensor(d["index"]) for name, d in outputs.items()}
-        self._results = {
-            name: np.empty(spec.shape, spec.dtype) for name, spec in self.outputs.items()
-        }
+        self._in = [(name, detail["index"]) for name, detail in inputs.items()]
+        self._out = [(name, detail["index"]) for name, detail in outputs.items()]
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute every output; see `Session.run`."""
-        for name, view in self._in.items():
+        for name, index in self._in:
             try:
-                value = inputs[name]
+                self._net.set_tensor(index, inputs[name])  # checks shape and type
             except KeyError:
                 raise BackendError(f"{self.backend}: input {name!r} is missing; give it") from None
-            check_input(self.inputs[name], value, self.backend)
-            view()[...] = value
+            except ValueError:
+                check_input(self.inputs[name], inputs[name], self.backend)
+                raise
         self._net.invoke()
-        for name, view in self._out.items():
-            self._results[name][...] = view()
-        return self._results
+        return {name: self._net.get_tensor(index) for name, index in self._out}
 
     def invoke(self) -> None:
         """Compute again from the last inputs and leave the outputs where they are; for `bench`."""
@@ -90,24 +84,6 @@ class TfliteSession:
             {detail["name"]: detail for detail in inputs.values()},
             {detail["name"]: detail for detail in outputs.values()},
         )
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep the runtime's own chatter off stderr while a model loads; errors are raised anyway."""
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed
-        yield
-        return
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(silence)
 
 
 def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:

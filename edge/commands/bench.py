@@ -1,17 +1,21 @@
-"""Measure: time a stage, association, overhead beyond the networks, latency, memory."""
+"""Measure: time a stage, association, overhead beyond the networks, a step, latency, memory."""
 
 from argparse import Namespace
 
 import numpy as np
 
 from edge import bench
+from edge import bundle as bundles
 from edge.commands import Commands
 from edge.commands.run import SOURCES, add_models, positive
 from edge.config import InferenceSettings, Settings
 from edge.detector import open_detector
+from edge.errors import UsageError
 from edge.sources import open_source
+from edge.step import load_step
 
 _OBJECTS = (1, 10, 30, 100)
+_FRAMES, _STEPS = 300, 100_000
 _IMPORTS = {
     "python": "pass",
     "numpy": "import numpy",
@@ -26,7 +30,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("bench", help="measure time and memory", description=__doc__)
     parser.add_argument("what", choices=tuple(_MEASURES), nargs="?", default="frame")
     parser.add_argument("--source", default="synthetic:portrait", metavar="URI", help=SOURCES)
-    parser.add_argument("--frames", type=positive, default=300, metavar="N", help="default: 300")
+    parser.add_argument(
+        "--frames", type=positive, metavar="N", help=f"default: {_FRAMES}; of step: {_STEPS:,}"
+    )
     parser.add_argument(
         "--model-ms", type=positive, default=40, metavar="MS", help="of the latency test's model"
     )
@@ -37,9 +43,9 @@ def add(commands: Commands) -> None:
 def _frame(args: Namespace) -> int:
     inference = InferenceSettings(backend=args.backend or "auto")
     for name in args.model or ("face",):
-        detector = open_detector(name, inference, close_up=False)
+        detector = open_detector(bundles.load(bundles.find(name)), inference, close_up=False)
         source = open_source(args.source, Settings().capture)
-        stages = bench.frame_stages(source, detector, args.frames)
+        stages = bench.frame_stages(source, detector, args.frames or _FRAMES)
         source.close()
         print(f"{name} on {source.description}, {detector.session.backend}, 1 thread, ms a frame")
         print(f"{'stage':12}{'cpu p50':>9}{'p95':>9}{'p99':>9}{'wall p50':>10}{'p95':>9}{'p99':>9}")
@@ -67,9 +73,25 @@ def _overhead(_args: Namespace) -> int:
     return 0
 
 
+def _step(args: Namespace) -> int:
+    if not args.model:
+        raise UsageError("bench step: no model; name a sequence or tracker bundle with --model")
+    last = args.frames or _STEPS
+    for name in args.model:
+        model = load_step(name, args.backend or "auto")
+        step, invoke = bench.step_us(model)
+        early, late = bench.carried_us(model, min(100, last), last)
+        print(f"{name}, {model.backend}, 1 thread, CPU us a step")
+        print(f"{'step':14}{step:10.2f}")
+        print(f"{'bare invoke':14}{invoke:10.2f}  step is {step / invoke:.3f} times that")
+        print(f"{f'step {min(100, last)}':14}{early:10.2f}")
+        print(f"{f'step {last}':14}{late:10.2f}  {late / early:.3f} times the early one")
+    return 0
+
+
 def _latency(args: Namespace) -> int:
     model, period = args.model_ms, 1000 / 30
-    ages, counts = bench.latency_ms(model / 1000, args.frames)
+    ages, counts = bench.latency_ms(model / 1000, args.frames or _FRAMES)
     p50, p99 = np.percentile(ages, (50, 99))
     half = (len(ages) + 1) // 2  # of one frame, both halves are that frame
     growth = np.median(ages[-half:]) - np.median(ages[:half])
@@ -94,6 +116,7 @@ _MEASURES = {
     "frame": _frame,
     "association": _association,
     "overhead": _overhead,
+    "step": _step,
     "latency": _latency,
     "memory": _memory,
 }

@@ -9,11 +9,11 @@ import msgspec
 from edge.commands import Commands
 from edge.commands.outputs import refuse_overlap
 from edge.config import Settings, load_settings
-from edge.detector import open_detector
 from edge.errors import ConfigError
 from edge.manifest import Manifest
 from edge.sinks import output_path
 from edge.sources.v4l2 import list_devices
+from edge.tracker import open_models
 from edge.types import Record
 
 _SCHEMAS = {"config": Settings, "record": Record, "manifest": Manifest}
@@ -48,9 +48,8 @@ def _check(args: Namespace) -> int:
         path = output_path(uri)
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"{args.config}: sinks: {uri}: {path.parent} is no folder; create it")
-    for name in settings.models:
-        detector = open_detector(name, settings.inference)
-        print(f"model {name}: {detector.session.backend}, {len(detector.labels)} labels")
+    for name, model in zip(settings.models, open_models(settings), strict=True):
+        print(f"model {name}: {model.kind}, {model.backend}, {len(model.labels)} labels")
     print(f"{args.config}: good; source {settings.source}, sinks {', '.join(settings.sinks)}")
     return 0
 

@@ -43,7 +43,8 @@ def add_models(parser: ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="NAME|DIR",
-        help="a detector bundle, see `edgetrack models list`; repeatable; default: face",
+        help="a detector or sequence bundle, see `edgetrack models list`; repeatable; "
+        "default: face",
     )
     parser.add_argument(
         "--backend",
@@ -55,7 +56,10 @@ def add_models(parser: ArgumentParser) -> None:
 def add_detect_every(parser: ArgumentParser) -> None:
     """Declare how often the models look."""
     parser.add_argument(
-        "--detect-every", type=positive, metavar="N", help="detect in every N-th frame only"
+        "--detect-every",
+        type=positive,
+        metavar="N",
+        help="detect in every N-th frame only; sequence models see all",
     )
 
 

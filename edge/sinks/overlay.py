@@ -3,6 +3,7 @@
 import colorsys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ TRAIL = 24
 FAINTEST = 0.2
 """Presence below which a lost track is no longer drawn."""
 
+_MOST_NUMBERS = 8  # of one value; more would leave the picture
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE = (255, 255, 255)
 _BLACK = (0, 0, 0)
@@ -69,6 +71,23 @@ def colour_of(track_id: int) -> Colour:
     """Return the colour of an id; neighbouring ids are far apart (golden ratio steps of hue)."""
     red, green, blue = colorsys.hsv_to_rgb(track_id * 0.618034 % 1.0, 0.75, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def readable(value: Any) -> str:
+    """Return what a sequence model said in a few words: `wave 0.93`, `pan 0.1 tilt -2`."""
+    match value:
+        case {"label": str(label), "score": score}:
+            return f"{label} {score:.2f}"
+        case dict():
+            items = islice(value.items(), _MOST_NUMBERS)
+            return " ".join(f"{name} {readable(item)}" for name, item in items)
+        case list() | tuple():
+            return " ".join(readable(item) for item in value[:_MOST_NUMBERS])
+        case float() | np.floating():
+            number = float(value)
+            return f"{number:.0f}" if 1e3 <= abs(number) < 1e9 else f"{number:.3g}"
+        case _:
+            return str(value)
 
 
 def _thickness(canvas: Image) -> int:
@@ -130,7 +149,7 @@ def _tag(canvas: Image, track: Track) -> None:
 def _values(canvas: Image, values: Mapping[str, Any]) -> None:
     height = _line_height(canvas)
     for row, (name, value) in enumerate(values.items()):
-        _plate(canvas, f"{name} {_short(value)}", (0, row * height), _BLACK)
+        _plate(canvas, f"{name}: {readable(value)}", (0, row * height), _BLACK)
 
 
 def _frame_line(canvas: Image, record: Record) -> None:
@@ -142,12 +161,6 @@ def _frame_line(canvas: Image, record: Record) -> None:
     if record.condition != "good":
         parts.append(record.condition)
     _plate(canvas, "  ".join(parts), (0, canvas.shape[0] - _line_height(canvas)), _BLACK)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list | tuple | np.ndarray):
-        return " ".join(_short(item) for item in value[:8])
-    return f"{value:.3g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def _line_height(canvas: Image) -> int:
