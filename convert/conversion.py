@@ -1,0 +1,220 @@
+"""From an opened source to a bundle that is proven to be the same model, or to a refusal."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from convert.errors import ConvertError
+from convert.interpreters import open_content
+from convert.model import Sequences, SourceModel
+from convert.quantise import INTEGER, Plan, formats, quantise
+from convert.quiet import quiet
+from convert.recording import (
+    GOLDEN,
+    Accepted,
+    Request,
+    files_of,
+    manifest_of,
+    parity_of,
+    record,
+    retyped,
+)
+from convert.samples import Samples
+from convert.tflite_file import check_builtin
+from convert.verify import (
+    Drift,
+    check_drift,
+    check_state,
+    compare,
+    interpreters,
+    require_finite,
+)
+from edge.backends import Session, open_session
+from edge.bundle import Bundle, save
+from edge.errors import BackendError, UsageError
+from edge.manifest import NetworkFormat, Role
+from edge.step import StepModel
+from edge.types import Array
+
+Networks = Mapping[Role, Mapping[NetworkFormat, bytes]]
+Feeds = Mapping[Role, list[dict[str, Array]]]
+Progress = Callable[[str], None]
+
+DRIFT_STEPS = 1000
+"""Steps over which smaller numbers are watched, at least."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A written bundle and how far it is from its source."""
+
+    bundle: Bundle
+    drifts: Sequence[Drift]
+    accepted: Sequence[str]
+    """What would have been refused."""
+
+
+def convert(
+    source: SourceModel,
+    samples: Samples,
+    request: Request,
+    folder: Path,
+    progress: Progress = lambda _: None,
+) -> Converted:
+    """Write a verified bundle.
+
+    Args:
+        source: The opened model.
+        samples: What it is tried on, and for integers calibrated on.
+        request: What is wanted.
+        folder: Where the bundle goes; must not exist yet.
+        progress: Told what is being done.
+
+    Raises:
+        ConvertError: The converted model is not the same model, or its state is dead.
+        BackendError: No interpreter is installed for what was asked.
+        SinkError: The bundle cannot be written.
+    """
+    _check_request(request, samples)
+    steps = max(request.steps, DRIFT_STEPS if request.mode != "none" else 0)
+    tried = samples.stretched(steps)
+    sequence = tried.sequences[0]
+    progress(f"running {source.framework} over {steps} steps")
+    with quiet():
+        answer = source.forward(sequence)
+    require_finite(answer)
+    progress("writing the networks")
+    networks: Networks = _written(source, request)
+    with tempfile.TemporaryDirectory() as place:
+        manifest = manifest_of(
+            source,
+            request,
+            {role: list(files) for role, files in networks.items()},
+            answer,
+            samples.description if request.mode in INTEGER else "",
+        )
+        draft = save(manifest, _by_file(networks), Path(place) / "float")
+        if request.mode != "none":
+            progress(f"quantising to {request.mode}")
+            fed = rolled_out(draft, samples.sequences) if request.mode in INTEGER else {}
+            networks = _quantised(networks, request, fed)
+            if request.integer_states:
+                manifest = retyped(manifest, [_opened(files) for files in networks.values()])
+            draft = save(manifest, _by_file(networks), Path(place) / "small")
+        progress(f"stepping the bundle {steps} times in every interpreter")
+        models = [StepModel(draft, backend) for backend in interpreters(request.formats)]
+        drifts = [
+            drift for model in models for drift in compare(model, sequence, answer, request.mode)
+        ]
+        accepted = _accepted(draft, drifts, sequence, request)
+        golden, recording = record(models, tried, answer, request.mode)
+        complete = msgspec.structs.replace(
+            manifest,
+            golden=golden,
+            parity=parity_of(drifts, tried.description),
+            accepted=tuple(sorted(accepted)),
+        )
+        bundle = save(complete, files_of(draft) | {GOLDEN: recording}, folder)
+    return Converted(bundle, drifts, list(accepted.values()))
+
+
+def rolled_out(bundle: Bundle, sequences: Sequence[Sequences]) -> Feeds:
+    """Return what each network is given while the float32 model runs over all samples.
+
+    Real states come out of real steps; integer ranges measured on zero states destroy a model.
+    """
+    model = StepModel(bundle)
+    sessions = {role: open_session(bundle.network(role)) for role in bundle.manifest.networks}
+    state_inputs = (
+        {s.name: s.input for s in bundle.manifest.state.tensors} if (bundle.manifest.state) else {}
+    )
+    fed: dict[Role, list[dict[str, Array]]] = {role: [] for role in sessions}
+    for sequence in sequences:
+        state = model.initial_state()
+        for step in range(len(next(iter(sequence.values())))):
+            inputs = {name: values[step] for name, values in sequence.items()}
+            values = inputs | {state_inputs[name]: value for name, value in state.items()}
+            for role, session in sessions.items():
+                fed[role].append({name: values[name] for name in session.inputs})
+                values |= session.run(values)
+            _, state = model.step(inputs, state)
+    return fed
+
+
+def _check_request(request: Request, samples: Samples) -> None:
+    if request.integer_states and request.mode != "int8":
+        raise UsageError("--integer-states: goes with --quantise int8 only; add that")
+    fitting = formats(request.mode, request.integer_states)
+    if unfit := [fmt for fmt in request.formats if fmt not in fitting]:
+        raise UsageError(
+            f"--quantise {request.mode}: {unfit[0]} has no such numbers; use --to "
+            f"{','.join(fitting)}"
+        )
+    if request.mode in INTEGER and not samples.given:
+        raise ConvertError(
+            f"--quantise {request.mode}: needs --samples, integer ranges are measured on what the "
+            "model will see; give a video, a folder of pictures or .npy sequences"
+        )
+    for fmt in request.formats:
+        if not interpreters([fmt]):
+            raise BackendError(
+                f"--to {fmt}: no interpreter for it is installed, so the result cannot be "
+                "verified; pip install 'edgetrack[all]'"
+            )
+
+
+def _written(source: SourceModel, request: Request) -> dict[Role, dict[NetworkFormat, bytes]]:
+    networks: dict[Role, dict[NetworkFormat, bytes]] = {}
+    for role in source.roles:
+        networks[role] = {fmt: source.network(role, fmt) for fmt in request.formats}
+        if "tflite" in networks[role]:
+            check_builtin(networks[role]["tflite"], f"{request.name}: {role}")
+    return networks
+
+
+def _quantised(networks: Networks, request: Request, fed: Feeds) -> Networks:
+    plans = {role: Plan(request.mode, role, request.integer_states) for role in networks}
+    return {
+        role: {
+            fmt: quantise(content, fmt, plans[role], fed.get(role, []))
+            for fmt, content in files.items()
+        }
+        for role, files in networks.items()
+    }
+
+
+def _opened(files: Mapping[NetworkFormat, bytes]) -> Session:
+    ((fmt, content),) = files.items()
+    return open_content(content, fmt, "the quantised network")
+
+
+def _by_file(networks: Networks) -> dict[str, bytes]:
+    return {
+        f"{role}.{fmt}": content
+        for role, files in networks.items()
+        for fmt, content in files.items()
+    }
+
+
+def _accepted(
+    bundle: Bundle, drifts: Sequence[Drift], sequence: Sequences, request: Request
+) -> dict[Accepted, str]:
+    """Return what is wrong and was accepted.
+
+    Raises:
+        ConvertError: Something is wrong and was not accepted.
+    """
+    wrong: dict[Accepted, str] = {
+        "dead-state": check_state(bundle, sequence),
+        "drift": check_drift(request.name, drifts, request.mode),
+    }
+    found = {reason: text for reason, text in wrong.items() if text}
+    for reason, text in found.items():
+        if reason not in request.accept:
+            raise ConvertError(
+                f"{text}; train or convert it another way, or accept it with --accept {reason}"
+            )
+    return found

@@ -1,0 +1,42 @@
+"""The error over time as a picture, beside the bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from convert.quiet import quiet
+from convert.verify import Drift, gate
+
+_LEAST = 1e-9  # a logarithm has no zero
+
+
+def plot(drifts: Sequence[Drift], mode: str, path: Path) -> bool:
+    """Draw the error of every interpreter and output, in standard deviations, over the steps.
+
+    Args:
+        drifts: What is drawn.
+        mode: Of the quantisation; its gate is drawn too.
+        path: The PNG file.
+
+    Returns:
+        False where matplotlib is not installed and nothing was drawn.
+    """
+    try:
+        with quiet():
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for drift in drifts:
+        errors = np.maximum(drift.errors / drift.std, _LEAST)
+        axes.plot(drift.steps, errors, linewidth=0.8, label=f"{drift.output}, {drift.backend}")
+    kind, allowed = gate(mode)
+    axes.axhline(allowed, color="black", linestyle="--", label=f"allowed ({kind})")
+    axes.set(yscale="log", xlabel="step", ylabel="error / std of the source's output")
+    axes.set_title(f"{path.stem.removesuffix('-parity')}: {mode if mode != 'none' else 'float32'}")
+    axes.legend(fontsize="small")
+    FigureCanvasAgg(figure).print_figure(path, dpi=110)
+    return True
