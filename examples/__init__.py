@@ -1,0 +1,1 @@
+"""Small recurrent networks from training to a video; README.md tells the way."""
