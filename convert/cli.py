@@ -18,11 +18,11 @@ from convert.quantise import INTEGER, formats
 from convert.recording import Request
 from convert.samples import Samples, made_samples, read_samples
 from convert.verify import gate, report
-from convert.words import parser
+from convert.words import UNSTATED, parser
 from edge.cli import guarded
 from edge.commands.words import labels_of
 from edge.errors import BundleError, SinkError, UsageError
-from edge.manifest import NAME, ImageInput
+from edge.manifest import NAME, VERSION, ImageInput
 from edge.stderr import tell
 from edge.types import TensorSpec
 
@@ -64,10 +64,6 @@ def _explain(args: Namespace) -> int:
 def _convert(args: Namespace) -> int:
     if args.out is None:
         raise UsageError("--out: is missing; say where the bundle goes, or --explain")
-    if not args.licence:
-        raise UsageError(
-            "--licence: is missing; say under which terms the weights are, such as Apache-2.0"
-        )
     _check_out(args.out)
     progress = _Progress()
     try:
@@ -78,10 +74,15 @@ def _convert(args: Namespace) -> int:
         samples = _samples(args, source, request)
         converted = convert(source, samples, request, args.out, progress)
         picture = args.out.with_name(f"{args.out.name}-parity.png")
-        drawn = plot(converted.drifts, request.mode, picture)
+        undrawn = plot(converted.drifts, request.mode, picture)
     finally:
         progress.end()
-    _tell_result(converted, request, samples, picture if drawn else None)
+    _tell_result(converted, request, samples)
+    if undrawn:
+        tell(f"edgetrack-convert: no picture of the error was drawn: {undrawn}")
+    else:
+        print(f"  error over time: {picture}")
+    print(f"  `edgetrack models install {args.out}` puts it where the runtime looks")
     return 0
 
 
@@ -102,8 +103,18 @@ def _request(args: Namespace, source: SourceModel) -> Request:
     name = args.name or re.sub(r"[^a-z0-9._-]", "-", args.out.name.lower())
     if not re.fullmatch(NAME, name):
         raise UsageError(f"--name {name!r}: use a-z, 0-9, '.', '_' and '-', up to 64 of them")
+    if not re.fullmatch(VERSION, args.version):
+        raise UsageError(
+            f"--version {args.version!r}: cannot name a folder; use letters, digits, '.', '_', '+' "
+            "and '-', up to 64 of them"
+        )
     possible = formats(args.quantise, args.integer_states)
     wanted = args.to or tuple(fmt for fmt in possible if fmt in source.formats)
+    if not wanted:
+        raise UsageError(
+            f"--quantise {args.quantise}: makes {', '.join(possible)} only, {source.framework} "
+            f"models become {', '.join(source.formats)}; choose other numbers"
+        )
     if unfit := [fmt for fmt in wanted if fmt not in source.formats]:
         raise UsageError(
             f"--to {unfit[0]}: {source.framework} models become {', '.join(source.formats)} only; "
@@ -112,7 +123,7 @@ def _request(args: Namespace, source: SourceModel) -> Request:
     return Request(
         name=name,
         version=args.version,
-        licence=args.licence,
+        licence=args.licence or UNSTATED,
         origin=args.origin or Path(args.model).name,
         labels=labels_of(args.labels) if args.labels else (),
         image=_image(source, args),
@@ -132,16 +143,19 @@ def _image(source: SourceModel, args: Namespace) -> ImageInput | None:
         return None
     (spec,) = source.inputs.values()
     shape = spec.shape
-    if len(shape) != 4 or 3 not in (shape[3], shape[1]) or spec.dtype not in _PIXEL_TYPES:
+    if len(shape) != 4 or spec.dtype not in _PIXEL_TYPES:
         return None
-    last = shape[3] == 3
+    last = shape[3] in _CHANNELS
+    channels = shape[3] if last else shape[1]
+    if channels not in _CHANNELS:
+        return None
     mean, scale = _usual_pixels(spec)
     return ImageInput(
         name=spec.name,
         size=(shape[1], shape[2]) if last else (shape[2], shape[3]),
         layout="NHWC" if last else "NCHW",
         dtype=_PIXEL_TYPES[spec.dtype],
-        colour=args.colour or "RGB",
+        colour="GREY" if channels == 1 else args.colour or "RGB",
         mean=args.mean or (mean,) * 3,
         scale=args.scale or (scale,) * 3,
         fit=args.fit or "stretch",
@@ -158,6 +172,7 @@ def _usual_pixels(spec: TensorSpec) -> tuple[float, float]:
     return (shift + spec.zero_point, spec.scale) if spec.scale else (shift, 1.0)
 
 
+_CHANNELS = (1, 3)  # of a grey picture and a coloured one
 _PIXEL_TYPES: Mapping[str, Any] = {t: t for t in ("float32", "uint8", "int8")}
 
 
@@ -179,9 +194,9 @@ def _check_out(folder: Path) -> None:
         raise SinkError(f"{folder}: {folder.absolute().parent} is no folder; create it")
 
 
-def _tell_result(
-    converted: Converted, request: Request, samples: Samples, picture: Path | None
-) -> None:
+def _tell_result(converted: Converted, request: Request, samples: Samples) -> None:
+    if request.licence == UNSTATED:
+        tell("edgetrack-convert: the manifest names no licence; give --licence, such as MIT")
     for text in converted.accepted:
         tell(f"edgetrack-convert: accepted: {text}")
     kind, allowed = gate(request.mode)
@@ -198,11 +213,6 @@ def _tell_result(
         tell(
             "edgetrack-convert: int16x8 runs on slow reference kernels; see `edgetrack bench step`"
         )
-    if picture is None:
-        tell("edgetrack-convert: matplotlib is not installed, so no picture of the error was drawn")
-    else:
-        print(f"  error over time: {picture}")
-    print(f"  `edgetrack models install {converted.bundle.folder}` puts it where the runtime looks")
 
 
 class _Progress:

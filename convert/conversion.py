@@ -8,13 +8,12 @@ from pathlib import Path
 import msgspec
 
 from convert.errors import ConvertError
-from convert.interpreters import open_content
+from convert.interpreters import one_line, open_content
 from convert.model import Sequences, SourceModel
 from convert.quantise import INTEGER, Plan, formats, quantise
 from convert.quiet import quiet
 from convert.recording import (
     GOLDEN,
-    Accepted,
     Request,
     files_of,
     manifest_of,
@@ -32,10 +31,10 @@ from convert.verify import (
     interpreters,
     require_finite,
 )
-from edge.backends import Session, open_session
+from edge.backends import Installed, Session, open_session
 from edge.bundle import Bundle, save
-from edge.errors import BackendError, UsageError
-from edge.manifest import NetworkFormat, Role
+from edge.errors import BackendError, BundleError, UsageError
+from edge.manifest import Accepted, NetworkFormat, Role
 from edge.step import StepModel
 from edge.types import Array
 
@@ -99,18 +98,18 @@ def convert(
         draft = save(manifest, _by_file(networks), Path(place) / "float")
         if request.mode != "none":
             progress(f"quantising to {request.mode}")
-            fed = rolled_out(draft, samples.sequences) if request.mode in INTEGER else {}
+            fed = rolled_out(draft, _to_measure(samples, steps)) if request.mode in INTEGER else {}
             networks = _quantised(networks, request, fed)
             if request.integer_states:
                 manifest = retyped(manifest, [_opened(files) for files in networks.values()])
             draft = save(manifest, _by_file(networks), Path(place) / "small")
         progress(f"stepping the bundle {steps} times in every interpreter")
-        models = [StepModel(draft, backend) for backend in interpreters(request.formats)]
+        models = [_loaded(draft, backend) for backend in interpreters(request.formats)]
         drifts = [
             drift for model in models for drift in compare(model, sequence, answer, request.mode)
         ]
         accepted = _accepted(draft, drifts, sequence, request)
-        golden, recording = record(models, tried, answer, request.mode)
+        golden, recording = record(models, tried, answer, request)
         complete = msgspec.structs.replace(
             manifest,
             golden=golden,
@@ -129,7 +128,7 @@ def rolled_out(bundle: Bundle, sequences: Sequence[Sequences]) -> Feeds:
     model = StepModel(bundle)
     sessions = {role: open_session(bundle.network(role)) for role in bundle.manifest.networks}
     state_inputs = (
-        {s.name: s.input for s in bundle.manifest.state.tensors} if (bundle.manifest.state) else {}
+        {s.name: s.input for s in bundle.manifest.state.tensors} if bundle.manifest.state else {}
     )
     fed: dict[Role, list[dict[str, Array]]] = {role: [] for role in sessions}
     for sequence in sequences:
@@ -175,6 +174,15 @@ def _written(source: SourceModel, request: Request) -> dict[Role, dict[NetworkFo
     return networks
 
 
+def _to_measure(samples: Samples, steps: int) -> Sequence[Sequences]:
+    """Return what integer ranges are measured on: all there is, and as long as it is tried on.
+
+    States go on growing for a while: a clip of three frames tells nothing of the thousandth.
+    """
+    length = len(next(iter(samples.sequences[0].values())))
+    return (*samples.stretched(max(steps, length)).sequences, *samples.sequences[1:])
+
+
 def _quantised(networks: Networks, request: Request, fed: Feeds) -> Networks:
     plans = {role: Plan(request.mode, role, request.integer_states) for role in networks}
     return {
@@ -189,6 +197,17 @@ def _quantised(networks: Networks, request: Request, fed: Feeds) -> Networks:
 def _opened(files: Mapping[NetworkFormat, bytes]) -> Session:
     ((fmt, content),) = files.items()
     return open_content(content, fmt, "the quantised network")
+
+
+def _loaded(draft: Bundle, backend: Installed) -> StepModel:
+    try:
+        return StepModel(draft, backend)
+    except BundleError as error:
+        said = one_line(error.__cause__ or error)
+        raise ConvertError(
+            f"{draft.manifest.name}: {backend} does not load what was written, {said}; "
+            "leave that format out with --to, or replace the layer"
+        ) from error
 
 
 def _by_file(networks: Networks) -> dict[str, bytes]:

@@ -10,8 +10,17 @@ from pathlib import Path
 from convert.errors import ConvertError, MissingExtra
 from convert.model import SourceModel, SourceOptions
 from convert.quiet import quiet
+from edge.errors import UsageError
 
 _KERAS = (".keras", ".h5", ".hdf5")
+_COUNT = {
+    "keras": (),
+    "torch": ("weights", "shapes", "constants"),
+    "onnx": ("shapes", "states", "constants"),
+    "tflite": ("states", "constants"),
+}
+"""What each kind of source makes of what its file cannot say."""
+_WORDS = {"weights": "weights", "shapes": "shape", "states": "state", "constants": "constant"}
 _NEEDS = {"keras": ("tensorflow", "keras"), "torch": ("torch",), "onnx": ("onnx",)}
 
 
@@ -38,11 +47,12 @@ def open_source(model: str, options: SourceOptions) -> SourceModel:
         case ".pt2":
             return _torch(model, options)
         case ".onnx":
-            _require("onnx", model)
+            _require("onnx", model, options)
             from convert.onnx import open_onnx_file
 
             return open_onnx_file(path, options)
         case ".tflite":
+            _refuse_idle("tflite", model, options)
             from convert.step_file import open_step_file
 
             return open_step_file(path, options)
@@ -66,6 +76,7 @@ def import_modules(names: Sequence[str]) -> None:
     Raises:
         ConvertError: One cannot be imported.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user trains with
     sys.path.insert(0, os.getcwd())
     for name in names:
         try:
@@ -78,23 +89,31 @@ def import_modules(names: Sequence[str]) -> None:
 
 
 def _keras(path: Path, options: SourceOptions) -> SourceModel:
-    _require("keras", str(path))
+    _require("keras", str(path), options)
     with quiet():
         from convert.keras.loading import open_keras
     return open_keras(path, options)
 
 
 def _torch(model: str, options: SourceOptions) -> SourceModel:
-    _require("torch", model)
+    _require("torch", model, options)
     with quiet():
         from convert.torch import open_torch
     return open_torch(model, options)
 
 
-def _require(framework: str, model: str) -> None:
+def _require(framework: str, model: str, options: SourceOptions) -> None:
+    _refuse_idle(framework, model, options)
     if missing := [name for name in _NEEDS[framework] if not find_spec(name)]:
         extra = "keras" if framework == "keras" else "torch"
         raise MissingExtra(
             f"{model}: needs {', '.join(missing)}, not installed; "
             f"pip install 'edgetrack[convert-{extra}]'"
         )
+
+
+def _refuse_idle(kind: str, model: str, options: SourceOptions) -> None:
+    """Refuse what was said of a source of this kind and would not be heard."""
+    for field, word in _WORDS.items():
+        if getattr(options, field) and field not in _COUNT[kind]:
+            raise UsageError(f"--{word}: says nothing of {model}, a {kind} model; leave it out")

@@ -1,6 +1,7 @@
 """The error over time as a picture, beside the bundle."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from convert.verify import Drift, gate
 _LEAST = 1e-9  # a logarithm has no zero
 
 
-def plot(drifts: Sequence[Drift], mode: str, path: Path) -> bool:
+def plot(drifts: Sequence[Drift], mode: str, path: Path) -> str:
     """Draw the error of every interpreter and output, in standard deviations, over the steps.
 
     Args:
@@ -20,14 +21,14 @@ def plot(drifts: Sequence[Drift], mode: str, path: Path) -> bool:
         path: The PNG file.
 
     Returns:
-        False where matplotlib is not installed and nothing was drawn.
+        Why nothing was drawn, empty where it was: the bundle is good without a picture.
     """
     try:
         with quiet():
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
     except ImportError:
-        return False
+        return "matplotlib is not installed"
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot()
     for drift in drifts:
@@ -38,5 +39,10 @@ def plot(drifts: Sequence[Drift], mode: str, path: Path) -> bool:
     axes.set(yscale="log", xlabel="step", ylabel="error / std of the source's output")
     axes.set_title(f"{path.stem.removesuffix('-parity')}: {mode if mode != 'none' else 'float32'}")
     axes.legend(fontsize="small")
-    FigureCanvasAgg(figure).print_figure(path, dpi=110)
-    return True
+    try:
+        FigureCanvasAgg(figure).print_figure(path, dpi=110)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        return f"{path} cannot be written, {error.strerror}"
+    return ""

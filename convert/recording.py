@@ -16,6 +16,7 @@ from convert.verify import Drift, Rolled, roll, stored_as
 from edge.backends import Session
 from edge.bundle import Bundle
 from edge.manifest import (
+    Accepted,
     Classes,
     Decode,
     Golden,
@@ -24,6 +25,7 @@ from edge.manifest import (
     NetworkFormat,
     Parity,
     Quantisation,
+    QuantisationMode,
     Role,
     StateSpec,
     TensorInput,
@@ -33,11 +35,7 @@ from edge.manifest import (
 from edge.step import StepModel
 from edge.types import Array
 
-Accepted = Literal["dead-state", "drift", "no-parity"]
-Mode = Literal["none", "float16", "dynamic", "int8", "int16x8"]
-
 GOLDEN = "golden.npz"
-_STEPS = 50
 _LEAST = 3  # steps, however large they are
 _BYTES = 500_000  # of recorded inputs; pictures are large
 _SLACK = 4.0  # another processor rounds in another order
@@ -64,11 +62,13 @@ class Request:
     """How a frame becomes the model's one input; None where it sees no picture."""
     decode: Literal["auto", "classes", "values"] = "auto"
     formats: tuple[NetworkFormat, ...] = ("tflite", "onnx")
-    mode: Mode = "none"
+    mode: QuantisationMode = "none"
     integer_states: bool = False
     """With int8: no tensor stays float32, at the networks' edge or between steps."""
     steps: int = 200
     """Compared with the source; smaller numbers are watched for 1000 at least."""
+    recorded_steps: int = 50
+    """That the recording holds, at most; fewer where pictures are large."""
     reset_after_gap_s: float = 0.0
     accept: frozenset[Accepted] = frozenset()
 
@@ -150,7 +150,7 @@ def parity_of(drifts: Sequence[Drift], samples: str) -> dict[NetworkFormat, Pari
 
 
 def record(
-    models: Sequence[StepModel], tried: Samples, answer: Mapping[str, Array], mode: Mode
+    models: Sequence[StepModel], tried: Samples, answer: Mapping[str, Array], request: Request
 ) -> tuple[Golden, bytes]:
     """Return the recording of a bundle and how exactly it has to be repeated.
 
@@ -161,9 +161,9 @@ def record(
         models: The bundle in every interpreter.
         tried: One sequence.
         answer: The source's outputs on it.
-        mode: Of the quantisation.
+        request: What is wanted.
     """
-    steps = _recorded_steps(tried)
+    mode, steps = request.mode, _recorded_steps(tried, request.recorded_steps)
     sequence = {name: values[:steps] for name, values in tried.sequences[0].items()}
     rolled = [roll(model, sequence) for model in models]
     known = mode == "none" and all(np.isfinite(v[:steps]).all() for v in answer.values())
@@ -171,7 +171,7 @@ def record(
     integers = any(spec.scale for spec in models[0].outputs.values())
     tolerance = max(
         _STORED_FLOOR if integers else 0.0,
-        _FLOOR[mode] * max(float(np.nanstd(values)) for values in answer.values()),
+        _FLOOR[mode] * max(float(np.nanstd(v, dtype=np.float64)) for v in answer.values()),
         *(_SLACK * _difference(one, outputs, rolled[0]) for one in rolled),
     )
     inputs = {n: stored_as(v, models[0].inputs[n]) for n, v in sequence.items()}
@@ -205,17 +205,19 @@ def _decode(request: Request, answer: Mapping[str, Array]) -> Decode:
             f"--labels: names {len(request.labels)} classes, output {name!r} has {rows.shape[1]}; "
             "give one a class, or --decode values"
         )
+    if len(set(request.labels)) < len(request.labels):
+        raise ConvertError("--labels: names a class twice; give each its own")
     shares = bool(((rows >= 0) & (rows <= 1)).all())
     if rows.shape[1] > 1:
         shares = shares and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))
     return Classes(output=name, score_coding="share" if shares else "logit")
 
 
-def _recorded_steps(tried: Samples) -> int:
+def _recorded_steps(tried: Samples, most: int) -> int:
     sequence = tried.sequences[0]
     size = sum(v[0].nbytes for v in sequence.values()) if tried.pixels is None else 0
     size += 0 if tried.pixels is None else tried.pixels[0].nbytes
-    steps = max(_LEAST, min(_STEPS, _BYTES // max(size, 1)))
+    steps = max(_LEAST, min(most, _BYTES // max(size, 1)))
     return int(min(steps, len(next(iter(sequence.values())))))
 
 

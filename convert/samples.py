@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import msgspec
@@ -51,7 +52,7 @@ def read_samples(
 
     Args:
         path: `.npy`: (steps, ...) or (sequences, steps, ...) for the one input; `.npz`: the same
-            by input name; a folder may hold several of them.
+            by input name; a folder may hold several of them. Pictures as uint8 are pixels.
         inputs: Of one step, (1, ...).
         image: How pictures become the one input; None where the model sees none.
         most: Steps that are read of a video.
@@ -64,7 +65,7 @@ def read_samples(
         raise ConvertError(f"{path}: there are no such samples; name a video, a folder or a .npy")
     arrays = sorted([*path.glob("*.npy"), *path.glob("*.npz")]) if path.is_dir() else [path]
     if arrays and arrays[0].suffix in (".npy", ".npz"):
-        sequences = tuple(s for file in arrays for s in _read_arrays(file, inputs))
+        sequences = tuple(s for file in arrays for s in _read_arrays(file, inputs, image))
         return Samples(sequences, path.name, given=True)
     if image is None or len(inputs) != 1:
         wanted = ", ".join(f"{n} {list(s.shape[1:])}" for n, s in inputs.items())
@@ -99,6 +100,9 @@ def _pictures(frames: Sequence[Image], image: ImageInput, spec: TensorSpec, name
     stacked = np.stack(frames)[:, None]  # (steps, 1, h, w, 3) RGB
     if image.colour == "BGR":
         stacked = stacked[..., ::-1]
+    elif image.colour == "GREY":
+        grey = np.array([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames], np.uint8)
+        stacked = grey[:, None, :, :, None]
     if image.layout == "NCHW":
         stacked = stacked.transpose(0, 1, 4, 2, 3)
     pixels = np.ascontiguousarray(stacked)
@@ -111,7 +115,7 @@ def _frames(path: Path, image: ImageInput, most: int) -> Iterator[Image]:
     plain = msgspec.structs.replace(
         image, layout="NHWC", colour="RGB", mean=(0.0,) * 3, scale=(1.0,) * 3
     )
-    tensor = ImageTensor(plain, TensorSpec(image.name, (1, *image.size, 3), "float32"))
+    tensor = ImageTensor(plain, TensorSpec(image.name, (1, *plain.shape), "float32"))
     source = open_source(str(path), SourceSettings())
     try:
         for _ in range(most):
@@ -122,30 +126,43 @@ def _frames(path: Path, image: ImageInput, most: int) -> Iterator[Image]:
         source.close()
 
 
-def _read_arrays(file: Path, inputs: Mapping[str, TensorSpec]) -> Iterator[Sequences]:
-    try:
-        loaded = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ConvertError(
-            f"{file}: is no numpy file, {error}; write it with numpy.save"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        if len(inputs) != 1:
-            raise ConvertError(
-                f"{file}: is one array, the model has the inputs {', '.join(inputs)}; "
-                "give them by name in a .npz"
-            )
-        named = dict.fromkeys(inputs, loaded)
-    else:
-        with loaded:
-            named = {name: loaded[name] for name in loaded.files}
+def _read_arrays(
+    file: Path, inputs: Mapping[str, TensorSpec], image: ImageInput | None
+) -> Iterator[Sequences]:
+    named = _load(file, inputs)
     if missing := inputs.keys() - named.keys():
         raise ConvertError(
             f"{file}: has no input {min(missing)!r}, only {', '.join(named)}; add it"
         )
+    if image and image.dtype == "float32" and named[image.name].dtype == np.uint8:
+        named[image.name] = normalise(named[image.name], image)  # pixels, as a camera gives them
     batches = {name: _sequences(file, named[name], spec) for name, spec in inputs.items()}
+    if len({values.shape[:2] for values in batches.values()}) > 1:
+        found = ", ".join(f"{name} {list(v.shape[:2])}" for name, v in batches.items())
+        raise ConvertError(
+            f"{file}: the inputs have different [sequences, steps], {found}; give all as many"
+        )
     for parts in zip(*batches.values(), strict=True):
         yield dict(zip(batches, parts, strict=True))
+
+
+def _load(file: Path, inputs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    """Return a file's arrays by input name."""
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ConvertError(
+            f"{file}: is no numpy file, {error}; write it with numpy.save"
+        ) from error
+    if len(inputs) != 1:
+        raise ConvertError(
+            f"{file}: is one array, the model has the inputs {', '.join(inputs)}; "
+            "give them by name in a .npz"
+        )
+    return dict.fromkeys(inputs, loaded)
 
 
 def _sequences(file: Path, values: Array, spec: TensorSpec) -> Array:
@@ -159,6 +176,10 @@ def _sequences(file: Path, values: Array, spec: TensorSpec) -> Array:
             f"{file}: is {list(values.shape)}, input {spec.name!r} wants [steps, "
             f"{', '.join(map(str, frame))}] or several such sequences; save it in that shape"
         )
+    if values.dtype.kind not in "fiub":
+        raise ConvertError(f"{file}: holds {values.dtype}, no real numbers; save numbers")
+    with np.errstate(over="ignore"):
+        values = values.reshape(*values.shape[:2], *spec.shape).astype(spec.dtype)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ConvertError(f"{file}: holds NaN or infinite values; clean it")
-    return values.reshape(*values.shape[:2], *spec.shape).astype(spec.dtype)
+        raise ConvertError(f"{file}: holds NaN, or values beyond {spec.dtype}; clean it")
+    return values

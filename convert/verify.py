@@ -107,11 +107,19 @@ def compare(
         sequence: One.
         source: Its outputs, (steps, 1, ...); rows of NaN were not computed and are left out.
         mode: Of the quantisation.
+
+    Raises:
+        ConvertError: The source does not give an answer a step.
     """
     fmt: NetworkFormat = "onnx" if model.backend.startswith("onnx") else "tflite"
     floor = _FLOAT_FLOOR if mode == "none" else _FLOOR
     found, drifts = roll(model, sequence).outputs, []
     for name, wanted in source.items():
+        if wanted.shape != found[name].shape:
+            raise ConvertError(
+                f"output {name}: the source gives {list(wanted.shape)} for the whole sequence, its "
+                f"steps give {list(found[name].shape)}; let it give an answer at every frame"
+            )
         rows = wanted.reshape(len(wanted), -1).astype(np.float64)
         known = ~np.isnan(rows).all(axis=1)
         difference = found[name].reshape(len(wanted), -1)[known] - rows[known]

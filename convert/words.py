@@ -10,13 +10,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from convert.recording import Mode
 from edge.cli import Version
 from edge.commands.words import add_pixels
-from edge.manifest import NetworkFormat
+from edge.manifest import Accepted, NetworkFormat, QuantisationMode
 from edge.types import Array
 
 _FORMATS: tuple[NetworkFormat, ...] = get_args(NetworkFormat)
+UNSTATED = "unstated"
+"""What a manifest says of weights whose terms nobody gave."""
 _EPILOG = """MODEL: a .keras or .h5 file, a SavedModel folder of Keras 2, PyTorch's module:Class and
 --weights or .pt2 file, an .onnx sequence or step model, a .tflite step model.
 exit codes: 0 done, 2 usage, 65 the model or the samples are refused, 69 something is not
@@ -40,7 +41,10 @@ def parser() -> ArgumentParser:
         "--to", type=_targets, metavar="F[,F]", help="tflite,onnx; default: all that it can become"
     )
     words.add_argument(
-        "--quantise", choices=get_args(Mode), default="none", help="smaller numbers; default none"
+        "--quantise",
+        choices=get_args(QuantisationMode),
+        default="none",
+        help="smaller numbers; default none",
     )
     words.add_argument(
         "--integer-states",
@@ -57,7 +61,7 @@ def parser() -> ArgumentParser:
         "--accept",
         action="append",
         default=[],
-        choices=("drift", "dead-state"),
+        choices=get_args(Accepted),
         help="write the bundle although; it says so itself; repeatable",
     )
     _add_source(words.add_argument_group("the source"))
@@ -109,7 +113,9 @@ def _add_source(group: Any) -> None:
 def _add_bundle(group: Any) -> None:
     group.add_argument("--name", help="default: the folder's name")
     group.add_argument("--version", default="1", help="default: 1")
-    group.add_argument("--licence", help="of the weights, such as Apache-2.0; needed")
+    group.add_argument(
+        "--licence", default=UNSTATED, help="of the weights, such as Apache-2.0; default: unstated"
+    )
     group.add_argument("--origin", help="where the weights come from; default: the file's name")
     group.add_argument("--labels", help="a,b,c, or a file with a label a line")
     group.add_argument(

@@ -51,8 +51,7 @@ class Detector:
         self.session = open_session(bundle.network("detector"), backend, threads)
         self.backend = self.session.backend
         spec = manifest.input
-        shape = (1, *spec.size, 3) if spec.layout == "NHWC" else (1, 3, *spec.size)
-        image = {spec.name: TensorSpec(spec.name, shape, spec.dtype)}
+        image = {spec.name: TensorSpec(spec.name, (1, *spec.shape), spec.dtype)}
         check_tensors(bundle.folder, "input", image, self.session.inputs.values())
         needed = head_outputs(manifest.decode, spec.size)
         found = {

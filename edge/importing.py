@@ -289,7 +289,6 @@ def _check_labels(file: Path, session: Session, decode: Decode, labels: tuple[st
 def _recording(session: Session, image: ImageInput) -> tuple[bytes, dict[str, TensorOutput]]:
     """Run the network once on a made picture; return the .npz and what the outputs look like."""
     tensor = session.inputs[image.name]
-    shape = (1, *image.size, 3) if image.layout == "NHWC" else (1, 3, *image.size)
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     smooth = np.asarray(
         cv2.resize(noise, image.size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8
@@ -298,7 +297,7 @@ def _recording(session: Session, image: ImageInput) -> tuple[bytes, dict[str, Te
     value: Array = (
         normalise(pixels, image) if image.dtype == "float32" else pixels.astype(image.dtype)
     )
-    results = session.run({tensor.name: value.reshape(shape)})
+    results = session.run({tensor.name: value})
     stored = pixels if image.dtype == "float32" else value
     arrays = {f"inputs/{tensor.name}": stored[None]}
     arrays |= {f"outputs/{name}": result[None].copy() for name, result in results.items()}

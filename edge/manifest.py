@@ -9,6 +9,11 @@ Role = Literal["detector", "encoder", "step"]
 NetworkFormat = Literal["tflite", "onnx"]
 NAME = "[a-z0-9][a-z0-9._-]{0,63}"
 """What a bundle may be called: a plain folder name everywhere."""
+VERSION = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+"""What a version may be called, to be installed: it is part of a folder's name."""
+QuantisationMode = Literal["none", "float16", "dynamic", "int8", "int16x8"]
+Accepted = Literal["dead-state", "drift"]
+"""What the converter can be told to let pass."""
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
@@ -23,10 +28,11 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     size: tuple[int, int]
     """Height and width in pixels."""
     layout: Literal["NHWC", "NCHW"] = "NHWC"
-    colour: Literal["RGB", "BGR"] = "RGB"
+    colour: Literal["RGB", "BGR", "GREY"] = "RGB"
+    """GREY is one channel, 0.299 R + 0.587 G + 0.114 B."""
     dtype: Literal["float32", "uint8", "int8"] = "float32"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Per channel, in the order of `colour`, in units of pixels (0..255)."""
+    """Per channel, in the order of `colour`, in units of pixels (0..255); of GREY the first."""
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fit: Literal["letterbox", "stretch", "crop"] = "letterbox"
     place: Literal["centre", "top-left"] = "centre"
@@ -35,6 +41,12 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     """The pixel value around a letterboxed picture."""
     context: float = 1.0
     """With `crop`: side of the crop in sides of the target's box."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture's tensor without the batch: (h, w, channels) or (channels, h, w)."""
+        channels = 1 if self.colour == "GREY" else 3
+        return (*self.size, channels) if self.layout == "NHWC" else (channels, *self.size)
 
 
 class TensorInput(_Part, frozen=True, kw_only=True):
@@ -161,7 +173,7 @@ Decode = Blazeface | Yunet | Yolox | Ssd | Classes | Values | TargetBox
 class Quantisation(_Part, frozen=True, kw_only=True):
     """What was done to the numbers."""
 
-    mode: Literal["none", "float16", "dynamic", "int8", "int16x8"] = "none"
+    mode: QuantisationMode = "none"
     samples: str = ""
     """What the integer ranges were measured on."""
 
@@ -210,7 +222,7 @@ class Manifest(_Part, frozen=True, kw_only=True):
     """The bundle that looks closer at a region where this detector is unsure; empty: none."""
     quantisation: Quantisation = Quantisation()
     parity: dict[NetworkFormat, Parity] = {}
-    accepted: tuple[Literal["dead-state", "drift", "no-parity"], ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     """What the converter was told to let pass."""
     golden: Golden | None = None
     sha256: dict[str, str] = {}

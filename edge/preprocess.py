@@ -41,7 +41,9 @@ class ImageTensor:
         self._spec = spec
         height, width = spec.size
         self._canvas = np.full((height, width, 3), spec.pad, np.uint8)  # (h, w, 3) RGB
+        self._grey = np.full((height, width), spec.pad, np.uint8) if spec.colour == "GREY" else None
         pixels = self._canvas[..., ::-1] if spec.colour == "BGR" else self._canvas
+        pixels = pixels if self._grey is None else self._grey[..., None]
         self._pixels = pixels.transpose(2, 0, 1) if spec.layout == "NCHW" else pixels
         self._tensor = np.empty((1, *self._pixels.shape), spec.dtype)
         self._table = _integer_table(spec, tensor)
@@ -58,18 +60,22 @@ class ImageTensor:
             region: Must lie inside the frame and have an area; None for the whole frame.
 
         Returns:
-            The tensor (1, h, w, 3) or (1, 3, h, w), and where the frame stands in it.
+            The tensor (1, h, w, channels) or (1, channels, h, w), and where the frame stands in it.
         """
         left, top, right, bottom = region or (0, 0, image.shape[1], image.shape[0])
         part = image[top:bottom, left:right]
         x, y, width, height = self._fit(right - left, bottom - top)
         if (x, y, width, height) != self._covered:
             self._canvas[...] = self._spec.pad
+            if self._grey is not None:
+                self._grey[...] = self._spec.pad
             self._normalise(np.s_[:], np.s_[:])
             self._covered = (x, y, width, height)
         rows, columns = slice(y, y + height), slice(x, x + width)
         view = self._canvas[rows, columns]
         cv2.resize(part, (width, height), dst=view, interpolation=cv2.INTER_LINEAR)
+        if self._grey is not None:
+            self._grey[rows, columns] = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
         self._normalise(rows, columns)
         scale_x, scale_y = width / (right - left), height / (bottom - top)
         return self._tensor, Placement(scale_x, scale_y, x - left * scale_x, y - top * scale_y)
@@ -115,7 +121,7 @@ def _channels(spec: ImageInput) -> tuple[Array, Array]:
     values = []
     for channels in (spec.mean, spec.scale):
         array = np.asarray(channels, np.float32)
-        if len(set(channels)) == 1:
+        if len(set(channels)) == 1 or spec.colour == "GREY":
             array = array[0]
         elif spec.layout == "NCHW":
             array = array.reshape(3, 1, 1)
@@ -124,7 +130,7 @@ def _channels(spec: ImageInput) -> tuple[Array, Array]:
 
 
 def _integer_table(spec: ImageInput, tensor: TensorSpec) -> Array | None:
-    """Return what is stored for every channel and pixel value (3, 256).
+    """Return what is stored for every channel and pixel value, (channels, 256).
 
     None where nothing has to be done: real values, or bytes that are stored as they are.
     """
@@ -135,4 +141,5 @@ def _integer_table(spec: ImageInput, tensor: TensorSpec) -> Array | None:
     stored = real / tensor.scale + tensor.zero_point if tensor.scale else real
     limits = np.iinfo(spec.dtype)
     table = np.clip(np.rint(stored), limits.min, limits.max).astype(spec.dtype)
+    table = table[:1] if spec.colour == "GREY" else table
     return None if spec.dtype == "uint8" and (table == pixels).all() else table

@@ -121,9 +121,8 @@ class StepModel:
     def _declared_inputs(self) -> dict[str, TensorSpec]:
         inputs = {n: TensorSpec(n, t.shape, t.dtype) for n, t in self.manifest.inputs.items()}
         if image := self.manifest.input:
-            shape = (1, *image.size, 3) if image.layout == "NHWC" else (1, 3, *image.size)
             rows = -1 if self.manifest.state and self.manifest.state.scope == "per_track" else 1
-            inputs[image.name] = TensorSpec(image.name, (rows, *shape[1:]), image.dtype)
+            inputs[image.name] = TensorSpec(image.name, (rows, *image.shape), image.dtype)
         return inputs
 
     def _check(self, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]) -> None:

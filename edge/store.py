@@ -21,9 +21,9 @@ from pathlib import Path
 from edge import bundle as bundles
 from edge.bundle import CURRENT, MANIFEST, Bundle
 from edge.errors import BundleError, EdgeError, SinkError
+from edge.manifest import VERSION
 
 PREVIOUS = "previous"
-_VERSION = "[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 _HASH_DIGITS = 8
 
 
@@ -144,7 +144,7 @@ def refuse_plain(home: Path) -> None:
 
 def _version(bundle: Bundle) -> str:
     version = bundle.manifest.version
-    if not re.fullmatch(_VERSION, version):
+    if not re.fullmatch(VERSION, version):
         raise BundleError(
             f"{bundle.folder}: version {version!r} cannot name a folder; use letters, digits, "
             "'.', '_', '+' and '-', up to 64 of them"

@@ -15,9 +15,13 @@ keras = pytest.importorskip("keras", reason="needs the converter's environment (
 
 import edge  # noqa: E402
 from convert.cli import main  # noqa: E402
+from convert.errors import ConvertError  # noqa: E402
+from convert.samples import read_samples  # noqa: E402
+from convert.verify import compare  # noqa: E402
 from edge import bundle as bundles  # noqa: E402
 from edge.cli import main as edgetrack  # noqa: E402
 from edge.step import replay_golden  # noqa: E402
+from edge.types import TensorSpec  # noqa: E402
 from tests.conftest import ENVIRONMENT, ROOT  # noqa: E402
 from tests.convert_case import INTERPRETERS  # noqa: E402
 
@@ -134,6 +138,13 @@ def test_one_format_one_network_and_the_users_words_are_kept(models, tmp_path):
     assert (manifest.name, manifest.version, manifest.origin) == ("mine", "7", "my desk")
 
 
+def test_weights_whose_licence_nobody_gave_are_said_to_be_unstated(models, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(models / "numbers.keras", "--out", out, "--to", "tflite") == 0
+    assert "names no licence; give --licence" in capsys.readouterr().err
+    assert bundles.load(out).manifest.licence == "unstated"
+
+
 def test_pixels_are_given_as_the_words_say(models, clip, tmp_path):
     words = ("--colour", "BGR", "--mean", "127.5", "--scale", "0.0078", "--samples", clip)
     out = tmp_path / "out"
@@ -141,6 +152,72 @@ def test_pixels_are_given_as_the_words_say(models, clip, tmp_path):
     image = bundles.load(out).manifest.input
     assert (image.colour, image.mean, image.scale) == ("BGR", (127.5,) * 3, (0.0078,) * 3)
     replay_golden(edge.load_step(out))
+
+
+def test_a_model_of_grey_pictures_sees_a_coloured_clip_in_grey(clip, tmp_path):
+    frames = keras.Input((None, 8, 8, 1), name="frames")
+    x = L.GRU(4)(L.TimeDistributed(L.Flatten())(frames))
+    save(keras.Model(frames, L.Dense(1, name="y")(x)), tmp_path / "grey.keras")
+    out, records = tmp_path / "grey", tmp_path / "records.jsonl"
+    assert run(tmp_path / "grey.keras", "--out", out, *LICENCE, "--samples", clip) == 0
+    model = edge.load_step(out)
+    assert model.manifest.input.colour == "GREY"
+    assert replay_golden(model) <= model.manifest.golden.tolerance
+    assert edgetrack(["track", str(clip), "--model", str(out), "--out", str(records)]) == 0
+    first = cv2.cvtColor(cv2.imread(str(clip / "000.png")), cv2.COLOR_BGR2RGB)
+    grey = cv2.cvtColor(cv2.resize(first, (8, 8)), cv2.COLOR_RGB2GRAY)[None, :, :, None]
+    outputs, _ = model.step({"frames": grey * np.float32(1 / 255)}, model.initial_state())
+    (value,) = json.loads(records.read_text().splitlines()[0])["values"]["grey"]
+    assert value == pytest.approx(float(outputs["y"][0, 0]), abs=1e-6)
+
+
+def test_pixels_stored_as_bytes_are_normalised_as_those_of_a_camera(models, clip, tmp_path):
+    frames = [cv2.resize(cv2.imread(str(path)), (16, 16)) for path in sorted(clip.iterdir())]
+    np.save(tmp_path / "clip.npy", np.stack(frames))
+    words = [models / "pictures.keras", "--out", tmp_path / "out", *LICENCE]
+    assert run(*words, "--samples", tmp_path / "clip.npy") == 0
+    with np.load(tmp_path / "out" / "golden.npz") as recording:
+        np.testing.assert_allclose(recording["inputs/frames"][0, 0], frames[0] / 255, atol=1e-6)
+
+
+def test_a_model_of_bytes_is_given_pixels_as_they_are(clip, tmp_path):
+    frames = keras.Input((None, 8, 8, 3), name="frames", dtype="uint8")
+    x = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.Rescaling(1 / 255))(frames))
+    save(keras.Model(frames, L.Dense(1, name="y")(L.GRU(4)(x))), tmp_path / "bytes.keras")
+    out = tmp_path / "out"
+    assert run(tmp_path / "bytes.keras", "--out", out, *LICENCE, "--samples", clip) == 0
+    model = edge.load_step(out)
+    assert (model.manifest.input.dtype, model.manifest.input.scale[0]) == ("uint8", 1.0)
+    assert replay_golden(model) <= model.manifest.golden.tolerance
+
+
+def test_a_bundle_is_good_without_a_picture_of_its_error(models, tmp_path, capsys):
+    (tmp_path / "out-parity.png").mkdir()
+    assert run(models / "numbers.keras", "--out", tmp_path / "out", *LICENCE) == 0
+    assert "no picture of the error was drawn: " in capsys.readouterr().err
+    assert bundles.load(tmp_path / "out").manifest.name == "out"
+
+
+def test_three_frames_tell_the_ranges_of_a_thousand_steps(models, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    np.save(tmp_path / "short.npy", pixels)
+    words = [models / "pictures.keras", "--out", tmp_path / "out", *LICENCE]
+    assert run(*words, "--samples", tmp_path / "short.npy", "--quantise", "int8") == 0
+
+
+def test_inputs_must_have_as_many_sequences_and_steps_as_each_other(tmp_path):
+    inputs = {name: TensorSpec(name, (1, 2), "float32") for name in ("a", "b")}
+    for other in ((40, 2), (3, 50, 2)):
+        np.savez(tmp_path / "odd.npz", a=np.zeros((50, 2)), b=np.zeros(other))
+        with pytest.raises(ConvertError, match="the inputs have different"):
+            read_samples(tmp_path / "odd.npz", inputs, None, 50)
+
+
+def test_a_source_that_does_not_answer_every_frame_is_refused(converted):
+    model = edge.load_step(converted)
+    frames = np.zeros((20, 1, 16, 16, 3), np.float32)
+    with pytest.raises(ConvertError, match=r"output y: the source gives \[10, 1, 3\]"):
+        compare(model, {"frames": frames}, {"y": np.zeros((10, 1, 3))}, "none")
 
 
 @pytest.fixture(scope="module")
@@ -240,13 +317,19 @@ def bad_samples(folder):
         "shape.npy": random.normal(size=(50, 5)),
         "nan.npy": np.full((50, 6), np.nan),
         "names.npz": {"wrong": random.normal(size=(50, 6))},
+        "huge.npy": np.full((50, 6), 1e300),
+        "words.npy": np.full((50, 6), "a"),
+        "broken.npy": b"no array",
+        "nothing.npy": b"",
+        "cut.npz": b"PK",
     }
     for name, content in files.items():
         if isinstance(content, dict):
             np.savez(folder / name, **content)
+        elif isinstance(content, bytes):
+            (folder / name).write_bytes(content)
         else:
             np.save(folder / name, content)
-    (folder / "broken.npy").write_bytes(b"no array")
 
 
 @pytest.fixture
@@ -267,6 +350,10 @@ def desk(tmp_path, monkeypatch):
         (["--samples", "nan.npy"], 65, "nan.npy: holds NaN"),
         (["--samples", "names.npz"], 65, "names.npz: has no input 'x', only wrong"),
         (["--samples", "broken.npy"], 65, "broken.npy: is no numpy file"),
+        (["--samples", "huge.npy"], 65, "huge.npy: holds NaN, or values beyond float32"),
+        (["--samples", "words.npy"], 65, "words.npy: holds <U1, no real numbers"),
+        (["--samples", "nothing.npy"], 65, "nothing.npy: is no numpy file"),
+        (["--samples", "cut.npz"], 65, "cut.npz: is no numpy file"),
         (["--samples", "CLIP"], 65, "holds pictures, and the model takes x [6]"),
         (["--out", "taken"], 65, "taken: already exists"),
         (["--out", "no/folder"], 73, "no is no folder"),
@@ -274,8 +361,11 @@ def desk(tmp_path, monkeypatch):
         (["--quantise", "int16x8", "--to", "onnx"], 2, "onnx has no such numbers"),
         (["--integer-states"], 2, "goes with --quantise int8"),
         (["--labels", "a,b,c"], 65, "names 3 classes, output 'y' has 2"),
+        (["--labels", "a,a"], 65, "--labels: names a class twice"),
+        (["--version", "1/2"], 2, "--version '1/2': cannot name a folder"),
+        (["--weights", "other.h5"], 2, "--weights: says nothing of"),
+        (["--constant", "x=1"], 2, "--constant: says nothing of"),
         (["--import", "no_such_module"], 65, "--import no_such_module: cannot be imported"),
-        (["--licence", ""], 2, "--licence: is missing"),
     ],
 )
 @pytest.mark.usefixtures("desk")

@@ -48,6 +48,45 @@ def cells():
     return L.RNN(L.StackedRNNCells([L.LSTMCell(5), L.GRUCell(4), inner]), return_sequences=True)
 
 
+def last_step():
+    frames = keras.Input((None, 6))
+    x = L.LSTM(5, return_sequences=True)(frames)
+    return randomised(keras.Model(frames, L.Dense(2)(L.Concatenate()([x[:, -1], frames[:, -1]]))))
+
+
+def operators():
+    frames = keras.Input((None, 6))
+    x = L.GRU(5, return_sequences=True)(keras.ops.silu(frames * 2 - 1))
+    return randomised(keras.Model(frames, L.Dense(2, activation="celu")(keras.ops.gelu(x))))
+
+
+def odd_names():
+    """What collides once it is plain, with states too, and what TensorFlow cannot trace."""
+    frames = keras.Input((None, 6), name="y 1")
+    x = L.LSTM(4, name="m")(L.Dense(4, name="m_h")(frames))
+    x = L.Dense(3, name="m_h_next")(x)
+    outputs = [L.Dense(2, name=name)(x) for name in ("y-1", "y_1", "Ü ber", "_private")]
+    return randomised(keras.Model(frames, outputs))
+
+
+def by_name():
+    first, second = keras.Input((None, 6), name="b"), keras.Input((None, 3), name="a")
+    x = L.GRU(4)(L.Concatenate()([first, L.Dense(2)(second)]))
+    outputs = {"z": L.Dense(2, name="one")(x), "c": L.Dense(3, name="two")(x)}
+    return randomised(keras.Model({"b": first, "a": second}, outputs))
+
+
+def longer_than_the_samples():
+    frames = keras.Input((STEPS + 50, 4, 4, 2))
+    x = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.Conv2D(3, 2))(frames))
+    return randomised(keras.Model(frames, L.Dense(2)(L.GRU(4)(x))))
+
+
+def stateful(**kwargs):
+    layers = [L.LSTM(4, stateful=True, **kwargs), L.Dense(2)]
+    return randomised(keras.Sequential([keras.Input(batch_shape=(3, 10, 6)), *layers]))
+
+
 MODELS = {
     "SimpleRNN": lambda: sequential(L.SimpleRNN(9)),
     "SimpleRNN relu": lambda: sequential(L.SimpleRNN(9, activation="relu", use_bias=False)),
@@ -71,6 +110,14 @@ MODELS = {
     ),
     "WindowAttention": lambda: sequential(L.Dense(8), WindowAttention(2, 4, 16)),
     "video": video,
+    "last step": last_step,
+    "operators": operators,
+    "odd names": odd_names,
+    "inputs by name": by_name,
+    "longer than the samples": longer_than_the_samples,
+    "stateful": stateful,
+    "stateful sequences": lambda: stateful(return_sequences=True),
+    "Normalization": lambda: sequential(L.Normalization(mean=0.5, variance=2.0), L.LSTM(4)),
 }
 
 
@@ -124,6 +171,17 @@ def test_states_are_named_after_their_layers_and_next_states_likewise():
     ]
 
 
+def test_what_the_step_takes_of_an_input_does_not_go_through_the_encoder(tmp_path):
+    frames = inputs(6)
+    seen = L.Dense(4, activation="relu", name="seen")(frames)
+    both = L.Concatenate()([L.LSTM(3, return_sequences=True)(seen), frames])
+    source = KerasSource(randomised(keras.Model(frames, L.GRU(4)(both))))
+    sequence = made_samples(source.inputs, None, 50).sequences[0]
+    (found,) = stepped(source, sequence, INTERPRETERS[0], tmp_path).values()
+    assert source.roles == ("encoder", "step")
+    assert np.abs(found - one_answer(source, *sequence.values())).max() < 1e-5
+
+
 def test_a_layer_that_is_used_twice_has_two_states():
     shared, frames = L.LSTM(3, return_sequences=True, name="twice"), keras.Input((None, 3))
     source = KerasSource(keras.Model(frames, shared(shared(frames))))
@@ -144,17 +202,20 @@ def test_a_saved_model_opens_with_the_weights_it_was_saved_with(name, tmp_path):
     assert np.array_equal(found, one_answer(KerasSource(model), frames))
 
 
-def test_models_of_keras_2_open_from_hdf5_and_from_saved_model_folders(tmp_path):
+def test_models_of_keras_2_open_from_every_kind_of_file(tmp_path):
     old = pytest.importorskip("tf_keras", reason="needs tf_keras")
     layers = old.layers
-    model = old.Sequential([layers.Input((None, 6)), layers.GRU(5), layers.Dense(2)])
-    frames = np.random.default_rng(0).normal(size=(20, 1, 6)).astype(np.float32)
+    encoder = [layers.DepthwiseConv2D(3), layers.BatchNormalization(), layers.Flatten()]
+    frames = [layers.Input((None, 6, 6, 2)), *map(layers.TimeDistributed, encoder)]
+    model = old.Sequential([*frames, layers.GRU(5), layers.Dense(2)])
+    frames = np.random.default_rng(0).normal(size=(20, 1, 6, 6, 2)).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.save(tmp_path / "folder", save_format="tf")
         model.save(tmp_path / "model.h5")
+        model.save(tmp_path / "model.keras")
         predicted = model.predict(frames[:, 0][None], verbose=0)
-    for name in ("folder", "model.h5"):
+    for name in ("folder", "model.h5", "model.keras"):
         answer = one_answer(open_keras(tmp_path / name, SourceOptions()), frames)
         assert np.abs(answer[-1] - predicted).max() < 1e-6
 
@@ -203,6 +264,10 @@ def nan_weights():
     return model
 
 
+def half_precision():
+    return sequential(L.LSTM(3, dtype="mixed_float16", name="half"))
+
+
 class Homemade(L.Layer):
     """A cell of the user's own."""
 
@@ -224,6 +289,18 @@ class Unruled(L.Layer):
 class Subclassed(keras.Model):
     def call(self, x):
         return x
+
+
+def concatenated_over_time():
+    frames = inputs(6)
+    x = L.LSTM(6, return_sequences=True)(frames)
+    return keras.Model(frames, L.Dense(2)(L.Concatenate(axis=-2, name="late")([x, frames])))
+
+
+def one_number_of_frames():
+    frames = keras.Input((10, 6))
+    places = keras.ops.convert_to_tensor(np.zeros((10, 6), np.float32))
+    return keras.Model(frames, L.LSTM(3)(frames + places))
 
 
 REFUSED = {
@@ -248,12 +325,22 @@ REFUSED = {
     "norm: LayerNormalization works along axis .1.": lambda: keras.Sequential(
         [keras.Input((4, 6)), L.LayerNormalization(axis=1, name="norm"), L.LSTM(3)]
     ),
+    "late: Concatenate works along axis -2, over time": concatenated_over_time,
+    "norm: LayerNormalization works along axis .*-2": lambda: keras.Sequential(
+        [keras.Input((4, 6)), L.LayerNormalization(axis=[-2, -1], name="norm"), L.LSTM(3)]
+    ),
+    "add: takes one number of frames and no other": one_number_of_frames,
+    "has no input shape": lambda: keras.Sequential([L.LSTM(3), L.Dense(2)]),
+    "input whole: is int32": lambda: keras.Sequential(
+        [keras.Input((None, 6), name="whole", dtype="int32"), L.Rescaling(0.5), L.LSTM(3)]
+    ),
     "wrapped: Homemade has no rule": lambda: sequential(L.RNN(Homemade(), name="wrapped")),
     "short: has return_sequences=False while": two_outputs,
     "seeded: starts from a state": with_initial_state,
     "open: return_state=True": with_state_returned,
     "noisy: is called with training=True": dropout_left_on,
     "broken/lstm_cell/kernel: 72 of 72 values are NaN": nan_weights,
+    "half: computes in float16": half_precision,
     "holds no recurrent layer": lambda: sequential(L.Dense(3)),
     "a sequence is \\[batch, time": lambda: keras.Sequential([keras.Input((6,)), L.Dense(2)]),
     "is a subclassed Subclassed": Subclassed,

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from convert.cli import main
 from convert.errors import ConvertError, MissingExtra
 from convert.model import SourceOptions
 from convert.onnx import open_onnx, open_onnx_file
@@ -207,3 +208,10 @@ def test_only_an_onnx_step_can_be_asked_for(tmp_path):
     source = open_onnx(build.recurrent(tmp_path), SourceOptions())
     with pytest.raises(ConvertError, match="becomes no step as tflite"):
         source.network("step", "tflite")
+
+
+def test_numbers_that_onnx_cannot_hold_are_refused(tmp_path, capsys):
+    path = build.recurrent(tmp_path, "GRU")
+    words = [str(path), "--out", str(tmp_path / "out"), "--quantise", "int16x8"]
+    assert main(words) == 2
+    assert "--quantise int16x8: makes tflite only" in capsys.readouterr().err

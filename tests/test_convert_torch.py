@@ -204,6 +204,18 @@ def test_a_file_with_free_batch_and_time_is_one_frame_of_one(tmp_path):
     assert worst(found, model.forward(sequence)) < 1e-5
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod."])
+def test_weights_of_a_wrapped_model_are_those_of_the_model(wrapper, tmp_path):
+    wrapped = {f"{wrapper}{name}": value for name, value in models.lstm().state_dict().items()}
+    torch.save({"model": wrapped}, tmp_path / "weights.pt")
+    plain, filled = (
+        open_test_model("lstm", weights=weights) for weights in (None, tmp_path / "weights.pt")
+    )
+    sequence = noise(plain, 3)
+    (wanted,), (found,) = (model.forward(sequence).values() for model in (plain, filled))
+    assert np.array_equal(found, wanted)
+
+
 def test_weights_are_read_from_a_state_dict(tmp_path):
     changed = models.lstm()
     torch.nn.init.ones_(changed.layer.bias_ih_l0)

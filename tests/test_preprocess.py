@@ -97,3 +97,16 @@ def test_channels_of_an_integer_input_may_differ():
     image = np.full((64, 96, 3), 100, np.uint8)
     fit = tensor("int8", 1.0, 0, mean=(90.0, 100.0, 120.0))
     np.testing.assert_array_equal(fit.fill(image)[0][0, 0, 0], [10, 0, -20])
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_grey_input_gets_one_channel_of_the_pictures_brightness(layout, dtype):
+    fit = tensor(dtype, colour="GREY", layout=layout, pad=20, mean=(10.0,) * 3)
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[...] = (200, 100, 50)
+    values, _ = fit.fill(image)
+    plane = values[0, ..., 0] if layout == "NHWC" else values[0, 0]
+    assert plane.shape == (64, 96)
+    assert (plane[:, 16:80] == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50) - 10).all()
+    assert (plane[:, :16] == 10).all()

@@ -4,7 +4,6 @@ The same walk serves three purposes that differ in what each layer is asked to c
 what the model is made of, to trace one of its networks, and to run the whole sequence.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import keras
 
 from convert.errors import ConvertError
+from convert.keras.naming import plain, reason, unique
 from convert.keras.rules import is_recurrent, supported
 
 _IDLE = (
@@ -49,8 +49,9 @@ _PER_FRAME = (
 """Layers that look at each frame on its own, standing on a sequence as they are."""
 _ELEMENTWISE = {
     *("Absolute", "Add", "Clip", "Divide", "Exp", "Log", "Maximum", "Minimum", "Multiply"),
-    *("Negative", "Power", "Relu", "Sigmoid", "Softplus", "Sqrt", "Square", "Subtract"),
-    *("Tanh", "TrueDivide"),
+    *("Negative", "Power", "Sqrt", "Square", "Subtract", "TrueDivide"),
+    *("Celu", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid"),
+    *("Relu", "Relu6", "Selu", "Sigmoid", "Silu", "Softplus", "Softsign", "Tanh"),
 }
 """Operators written between layers, `x * 2`, by the class that Keras makes of them."""
 
@@ -95,6 +96,14 @@ class Call:
         return isinstance(self.layer, _IDLE)
 
     @property
+    def takes_last(self) -> bool:
+        """Whether it is `y[:, -1]`: a step gives its answer at every frame."""
+        if type(self.layer).__name__ != "GetItem" or not self.inputs[0].time:
+            return False
+        key = [*self.args, *self.kwargs.values()][1]
+        return list(key) == [slice(None), -1] if isinstance(key, list | tuple) else False
+
+    @property
     def inner(self) -> Any:
         """The layer that sees one frame."""
         if isinstance(self.layer, keras.layers.TimeDistributed):
@@ -121,7 +130,7 @@ class Walk:
             compute: Call to the tensor of its output; None where this walk has none.
         """
         self._compute = compute
-        self._seen: Counter[str] = Counter()
+        self._taken: set[str] = set()
         self.calls: list[tuple[Call, Value]] = []
 
     def through(self, model: Any, inputs: Sequence[Value]) -> list[Value]:
@@ -136,6 +145,7 @@ class Walk:
         """
         graph = getattr(model, "_functional", None) or model
         refuse_masks(graph)
+        self._taken |= {value.key for value in inputs}
         found = graph._run_through_graph(list(inputs), lambda layer: self._visitor(layer))
         return list(keras.tree.flatten(found))
 
@@ -161,17 +171,20 @@ class Walk:
         return value
 
     def _key(self, layer: Any) -> str:
-        name = "".join(c if c.isalnum() else "_" for c in layer.name)
-        self._seen[name] += 1
-        return name if self._seen[name] == 1 else f"{name}_call{self._seen[name]}"
+        return unique(plain(layer.name), self._taken, "_call")
 
 
 def require_graph(model: Any) -> None:
     """Refuse a model whose layers cannot be told from the file.
 
     Raises:
-        ConvertError: It is a subclass of Model.
+        ConvertError: It is a subclass of Model, or a Sequential that has seen no input yet.
     """
+    if isinstance(model, keras.Sequential) and model._functional is None:
+        raise ConvertError(
+            f"model {model.name}: has no input shape, nor weights; begin it with keras.Input, "
+            "train it and save it again"
+        )
     if not isinstance(model, keras.Sequential) and not hasattr(model, "_run_through_graph"):
         raise ConvertError(
             f"model {model.name}: is a subclassed {type(model).__name__}, its layers are connected "
@@ -238,7 +251,7 @@ def _check_recurrent(call: Call) -> None:
 
 def _check_per_frame(call: Call) -> None:
     layer, kind = call.layer, type(call.layer).__name__
-    if isinstance(layer, keras.layers.TimeDistributed) or call.idle:
+    if isinstance(layer, keras.layers.TimeDistributed) or call.idle or call.takes_last:
         return
     operator = not isinstance(layer, keras.layers.Layer) and kind in _ELEMENTWISE
     if not (operator or isinstance(layer, _PER_FRAME)):
@@ -247,17 +260,18 @@ def _check_per_frame(call: Call) -> None:
             f"{', '.join(supported())}; put a layer that sees one frame into TimeDistributed, or "
             "write a rule (convert/keras/rules.py says how)"
         )
-    if axis := _axis_of_time(layer):
+    if axis := _axis_of_time(call):
         raise ConvertError(
             f"layer {layer.name}: {kind} works along axis {axis}, over time; "
             "let it work along axis -1"
         )
 
 
-def _axis_of_time(layer: Any) -> str:
-    axis = getattr(layer, "axis", -1)
+def _axis_of_time(call: Call) -> str:
+    axis = getattr(call.layer, "axis", -1)
     axes = axis if isinstance(axis, list | tuple) else [axis]
-    return str(axis) if any(isinstance(a, int) and a in (0, 1) for a in axes) else ""
+    rank = max(len(value.shape) + value.time for value in call.inputs)
+    return str(axis) if any(isinstance(a, int) and a % rank in (0, 1) for a in axes) else ""
 
 
 def _refuse_training(layer: Any, kwargs: dict[str, Any]) -> None:
@@ -286,12 +300,18 @@ def _described(call: Call, tensor: Any) -> Value:
     """Say what a call gives; shapes come from Keras's own symbolic outputs."""
     stateful = call.recurrent or any(value.stateful for value in call.inputs)
     time = any(value.time for value in call.inputs)
-    if call.recurrent and not getattr(call.layer, "return_sequences", True):
+    if call.takes_last or (call.recurrent and not getattr(call.layer, "return_sequences", True)):
         time = False
     if call.idle:
         return Value(call.key, call.inputs[0].shape, stateful, time, tensor)
     args, kwargs = call.arguments(_symbolic)
-    spec = call.layer.compute_output_spec(*args, **kwargs)
+    try:
+        spec = call.layer.compute_output_spec(*args, **kwargs)
+    except Exception as error:  # whatever a layer raises
+        raise ConvertError(
+            f"layer {call.layer.name}: takes one number of frames and no other, {reason(error)}; "
+            "let it see each frame on its own"
+        ) from error
     shape = frame_shape(spec.shape, call.layer) if time else (1, *map(int, spec.shape[1:]))
     return Value(call.key, shape, stateful, time, tensor)
 

@@ -1,4 +1,4 @@
-"""Keras files: `.keras`, `.h5` of any Keras, SavedModel folders that Keras 2 wrote."""
+"""Keras files: `.keras` and `.h5` of Keras 3 and 2, SavedModel folders that Keras 2 wrote."""
 
 import json
 import re
@@ -29,19 +29,19 @@ def open_keras(path: Path, options: SourceOptions) -> KerasSource:
 
     Raises:
         ConvertError: It is damaged, holds code that is not trusted, or is not fit for a step model.
-        MissingExtra: A SavedModel needs `tf_keras`.
+        MissingExtra: A SavedModel or a `.keras` file of Keras 2 needs `tf_keras`.
     """
     if path.is_dir():
         model = _saved_model(path, options)
     elif path.suffix == ".keras":
-        model = _load(path, path, options)
+        model = _load(path, path, options) if not _is_keras_2(path) else _by_keras_2(path, options)
     else:
         model = _hdf5(path, path, options)
     return KerasSource(model, fuse=options.fuse)
 
 
 def _hdf5(file: Path, named: Path, options: SourceOptions) -> Any:
-    """Load HDF5; a file of Keras 2 says `time_major` of its layers, which Keras 3 does not know."""
+    """Load HDF5; a file of Keras 2 is brought into the words of Keras 3."""
     import h5py
 
     try:
@@ -55,13 +55,14 @@ def _hdf5(file: Path, named: Path, options: SourceOptions) -> Any:
         copy = Path(place) / "model.h5"
         shutil.copyfile(file, copy)
         with h5py.File(copy, "r+") as content:
-            content.attrs["model_config"] = json.dumps(_without_time_major(config, named))
+            content.attrs["model_config"] = json.dumps(_for_keras_3(config, named))
         return _load(copy, named, options)
 
 
-def _without_time_major(config: Any, named: Path) -> Any:
+def _for_keras_3(config: Any, named: Path) -> Any:
+    """Return a model's description without what Keras 2 wrote into it and Keras 3 refuses."""
     if isinstance(config, list):
-        return [_without_time_major(part, named) for part in config]
+        return [_for_keras_3(part, named) for part in config]
     if not isinstance(config, dict):
         return config
     if config.get("time_major"):
@@ -69,7 +70,14 @@ def _without_time_major(config: Any, named: Path) -> Any:
             f"{named}: layer {config.get('name')}: time_major=True puts time before the batch; "
             "build it with (batch, time, ...)"
         )
-    return {k: _without_time_major(v, named) for k, v in config.items() if k != "time_major"}
+    kept = {key: _for_keras_3(value, named) for key, value in config.items()}
+    if "class_name" not in kept and "depth_multiplier" in kept:
+        kept.pop("groups", None)  # always 1 in a DepthwiseConv2D
+    axis = kept.get("axis")
+    if isinstance(axis, list) and len(axis) == 1 and "momentum" in kept:
+        kept["axis"] = axis[0]  # of a BatchNormalization
+    kept.pop("time_major", None)
+    return kept
 
 
 def _load(file: Path, named: Path, options: SourceOptions) -> Any:
@@ -84,6 +92,11 @@ def _load(file: Path, named: Path, options: SourceOptions) -> Any:
 
 def _explained(path: Path, error: Exception, options: SourceOptions) -> ConvertError:
     text = " ".join(str(error).split())
+    if "OpLambda" in text:
+        return ConvertError(
+            f"{path}: holds operators written between layers (x * 2), which Keras 3 does not read "
+            "from Keras 2; put layers in their place, such as Add, Multiply and Rescaling"
+        )
     if not options.trusted and "lambda" in text.lower():
         return ConvertError(
             f"{path}: holds a Lambda layer, which runs code from the file; if you trust the file, "
@@ -94,11 +107,12 @@ def _explained(path: Path, error: Exception, options: SourceOptions) -> ConvertE
             f"{path}: holds the custom layer {unknown[1]!r}, whose code is not here; name its "
             "module with --import, and register it there with register_keras_serializable"
         )
-    return ConvertError(f"{path}: Keras cannot load it, {text[:300]}; save it again")
+    reason = text.rpartition("Exception encountered:")[2].strip()[:300]
+    return ConvertError(f"{path}: Keras cannot load it, {reason}; save it again")
 
 
 def _saved_model(folder: Path, options: SourceOptions) -> Any:
-    """Load what Keras 2 wrote through tf_keras, and read it into Keras 3 by way of HDF5."""
+    """Load a SavedModel that holds its layers, as Keras 2 wrote them."""
     if not (folder / "saved_model.pb").is_file():
         raise ConvertError(f"{folder}: is no SavedModel, it has no saved_model.pb; name another")
     if not (folder / _KERAS_2).is_file():
@@ -106,19 +120,32 @@ def _saved_model(folder: Path, options: SourceOptions) -> Any:
             f"{folder}: a SavedModel without {_KERAS_2} holds a graph and no layers any more; "
             "give the .keras or .h5 file that it was exported from"
         )
+    return _by_keras_2(folder, options)
+
+
+def _is_keras_2(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as parts:
+            return str(json.loads(parts.read("metadata.json"))["keras_version"]).startswith("2.")
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError):
+        return False
+
+
+def _by_keras_2(path: Path, options: SourceOptions) -> Any:
+    """Load a SavedModel or `.keras` file of Keras 2, and read it into Keras 3 by way of HDF5."""
     if not find_spec("tf_keras"):
         raise MissingExtra(
-            f"{folder}: a SavedModel of Keras 2 needs tf_keras; "
-            "pip install 'edgetrack[convert-keras]'"
+            f"{path}: is of Keras 2 and needs tf_keras; pip install 'edgetrack[convert-keras]'"
         )
     import tf_keras
 
+    trust = {"safe_mode": not options.trusted} if path.is_file() else {}
     try:
         with quiet(), tempfile.TemporaryDirectory() as place:
             file = Path(place) / "model.h5"
-            tf_keras.models.load_model(folder, compile=False).save(file)
-            return _hdf5(file, folder, options)
+            tf_keras.models.load_model(path, compile=False, **trust).save(file)
+            return _hdf5(file, path, options)
     except ConvertError:
         raise
     except Exception as error:
-        raise _explained(folder, error, options) from error
+        raise _explained(path, error, options) from error

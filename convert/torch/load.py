@@ -158,12 +158,22 @@ def _read(path: Path, trusted: bool) -> Mapping[str, Any]:
         raise ConvertError(
             f"{path}: cannot be read, {first_line(error)}; give what torch.save wrote"
         ) from error
-    if isinstance(found, nn.Module):
-        found = found.state_dict()
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]  # what training loops write beside the optimiser
+    found = _inner(found)
     if not isinstance(found, Mapping) or not all(torch.is_tensor(v) for v in found.values()):
         raise ConvertError(f"{path}: holds no state_dict; save module.state_dict()")
+    for wrapper in ("module.", "_orig_mod."):  # of DataParallel and torch.compile
+        if all(str(name).startswith(wrapper) for name in found):
+            found = {name.removeprefix(wrapper): value for name, value in found.items()}
+    return found
+
+
+def _inner(found: Any) -> Any:
+    """Return the state_dict of a module, or of what training loops write beside the optimiser."""
+    if isinstance(found, nn.Module):
+        return found.state_dict()
+    for word in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(word), Mapping):
+            return found[word]
     return found
 
 

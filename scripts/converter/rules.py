@@ -58,6 +58,7 @@ def _drifts(name: str, source: SourceModel, steps: int, place: Path) -> list[Dri
         licence="Apache-2.0",
         origin="scripts/bench-convert",
         steps=steps,
+        recorded_steps=steps,
         accept=frozenset({"drift"}),  # what misses is to be printed, not refused
     )
     samples = made_samples(source.inputs, None, steps)
