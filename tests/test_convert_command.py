@@ -1,5 +1,6 @@
 """`edgetrack-convert` from a user's side: files in, a bundle or one clear line out."""
 
+import importlib
 import json
 import os
 import signal
@@ -436,3 +437,9 @@ def test_an_interrupted_run_leaves_nothing_behind(kill, models, tmp_path):
     os.close(ours)
     assert b"opening" in seen
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", sorted(p.stem for p in (ROOT / "scripts/converter").glob("*.py")))
+def test_every_part_of_the_converters_benchmark_loads(part):
+    pytest.importorskip("torch", reason="needs edgetrack[convert-torch]")
+    importlib.import_module(f"scripts.converter.{part}")

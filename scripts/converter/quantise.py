@@ -12,21 +12,22 @@ from convert.conversion import convert, rolled_out
 from convert.keras.source import KerasSource
 from convert.model import Sequences
 from convert.quantise import Plan, formats, quantise
-from convert.recording import Mode, Request
+from convert.recording import Request
 from convert.samples import Samples
 from convert.verify import compare, interpreters
 from edge.bundle import Bundle, save
+from edge.manifest import QuantisationMode
 from edge.step import StepModel
 from edge.types import Array
 from scripts.converter.report import Bar, print_table
 
-_BARS: dict[Mode, Bar] = {
+_BARS: dict[QuantisationMode, Bar] = {
     "float16": Bar(0.02, 0.005),
     "dynamic": Bar(0.02, 0.005),
     "int8": Bar(0.10, 0.03),
     "int16x8": Bar(0.10, 0.03),
 }
-_QUICK: tuple[Mode, ...] = ("dynamic", "int8")
+_QUICK: tuple[QuantisationMode, ...] = ("dynamic", "int8")
 _STEPS = 1000
 _LENGTH, _BATCH = 100, 32
 _NOISE = 0.3  # of a measured position; true ones are about 1 in size
@@ -83,7 +84,7 @@ def _paths(seed: int, count: int, steps: int) -> tuple[Array, Array]:
     return noisy.astype(np.float32), true.astype(np.float32)
 
 
-def _request(mode: Mode) -> Request:
+def _request(mode: QuantisationMode) -> Request:
     return Request(
         name="smoother",
         licence="Apache-2.0",
