@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from convert.conversion import Converted, convert
-from convert.loading import import_modules, open_source
+from convert.loading import import_modules, open_source, open_tracker
 from convert.model import SourceModel, SourceOptions
 from convert.plot import plot
 from convert.quantise import INTEGER, formats
 from convert.recording import Request
-from convert.samples import Samples, made_samples, read_samples
+from convert.samples import Samples, made_samples, made_targets, read_samples
+from convert.tracker import IMAGE, crop_input, sampled
 from convert.verify import gate, report
 from convert.words import UNSTATED, parser
 from edge.cli import guarded
@@ -87,6 +88,7 @@ def _convert(args: Namespace) -> int:
 
 
 def _open(args: Namespace) -> SourceModel:
+    _refuse_idle(args)
     options = SourceOptions(
         weights=args.weights,
         shapes=dict(args.shape),
@@ -96,7 +98,25 @@ def _open(args: Namespace) -> SourceModel:
         fuse=args.fuse,
     )
     import_modules(args.imports)
-    return open_source(args.model, options)
+    return (open_tracker if args.kind == "tracker" else open_source)(args.model, options)
+
+
+_SEQUENCE_WORDS = {
+    **dict.fromkeys(("labels", "colour", "mean", "scale", "fit", "place", "pad")),
+    **{"decode": "auto", "scope": None, "fuse": False, "integer_states": False},
+}
+"""Words that say nothing of a tracker, and what they are where nobody says them."""
+_TRACKER_WORDS = {"context": None, "square": None}
+
+
+def _refuse_idle(args: Namespace) -> None:
+    """Refuse words that say nothing of a model of this kind."""
+    idle = _SEQUENCE_WORDS if args.kind == "tracker" else _TRACKER_WORDS
+    for name, unsaid in idle.items():
+        if getattr(args, name) != unsaid:
+            raise UsageError(
+                f"--{name.replace('_', '-')}: says nothing of a {args.kind}; leave it out"
+            )
 
 
 def _request(args: Namespace, source: SourceModel) -> Request:
@@ -127,6 +147,7 @@ def _request(args: Namespace, source: SourceModel) -> Request:
         origin=args.origin or Path(args.model).name,
         labels=labels_of(args.labels) if args.labels else (),
         image=_image(source, args),
+        scope=args.scope or ("per_track" if source.kind == "tracker" else "per_stream"),
         decode=args.decode,
         formats=wanted,
         mode=args.quantise,
@@ -139,6 +160,8 @@ def _request(args: Namespace, source: SourceModel) -> Request:
 
 def _image(source: SourceModel, args: Namespace) -> ImageInput | None:
     """Say how frames become the model's input, where that has the shape of a picture."""
+    if source.kind == "tracker":
+        return crop_input(source.inputs[IMAGE], args.context or 2.0, args.square or 0.0)
     if len(source.inputs) != 1:
         return None
     (spec,) = source.inputs.values()
@@ -177,10 +200,14 @@ _PIXEL_TYPES: Mapping[str, Any] = {t: t for t in ("float32", "uint8", "int8")}
 
 
 def _samples(args: Namespace, source: SourceModel, request: Request) -> Samples:
+    tracker = source.kind == "tracker"
+    inputs = sampled(source.inputs) if tracker else source.inputs
+    if args.samples is None and tracker and request.image:
+        return made_targets(inputs, request.image, request.steps)
     if args.samples is None:
-        return made_samples(source.inputs, request.image, request.steps)
+        return made_samples(inputs, request.image, request.steps)
     most = max(request.steps, _CALIBRATION if request.mode in INTEGER else 0)
-    return read_samples(args.samples, source.inputs, request.image, most)
+    return read_samples(args.samples, inputs, request.image, most)
 
 
 _CALIBRATION = 1000

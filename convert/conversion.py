@@ -1,16 +1,17 @@
 """From an opened source to a bundle that is proven to be the same model, or to a refusal."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from convert.errors import ConvertError
-from convert.interpreters import one_line, open_content
+from convert.interpreters import one_line
 from convert.model import Sequences, SourceModel
-from convert.quantise import INTEGER, Plan, formats, quantise
+from convert.networks import Feeds, Networks, by_file, opened, quantised, written
+from convert.quantise import INTEGER, formats
 from convert.quiet import quiet
 from convert.recording import (
     GOLDEN,
@@ -22,28 +23,29 @@ from convert.recording import (
     retyped,
 )
 from convert.samples import Samples
-from convert.tflite_file import check_builtin
+from convert.tracker import IMAGE, TARGET
 from convert.verify import (
     Drift,
     check_drift,
+    check_rows,
     check_state,
     compare,
     interpreters,
     require_finite,
+    seen_by,
 )
-from edge.backends import Installed, Session, open_session
+from edge.backends import Installed, open_session
 from edge.bundle import Bundle, save
 from edge.errors import BackendError, BundleError, UsageError
-from edge.manifest import Accepted, NetworkFormat, Role
+from edge.manifest import Accepted, Role
 from edge.step import StepModel
 from edge.types import Array
 
-Networks = Mapping[Role, Mapping[NetworkFormat, bytes]]
-Feeds = Mapping[Role, list[dict[str, Array]]]
 Progress = Callable[[str], None]
 
 DRIFT_STEPS = 1000
 """Steps over which smaller numbers are watched, at least."""
+_TARGETS = 10  # steps; so often a target's own crop is measured, which stays for long
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def convert(
         BackendError: No interpreter is installed for what was asked.
         SinkError: The bundle cannot be written.
     """
-    _check_request(request, samples)
+    _check_request(source, request, samples)
     steps = max(request.steps, DRIFT_STEPS if request.mode != "none" else 0)
     tried = samples.stretched(steps)
     sequence = tried.sequences[0]
@@ -86,7 +88,7 @@ def convert(
         answer = source.forward(sequence)
     require_finite(answer)
     progress("writing the networks")
-    networks: Networks = _written(source, request)
+    networks = written(source, request)
     with tempfile.TemporaryDirectory() as place:
         manifest = manifest_of(
             source,
@@ -95,19 +97,21 @@ def convert(
             answer,
             samples.description if request.mode in INTEGER else "",
         )
-        draft = save(manifest, _by_file(networks), Path(place) / "float")
+        draft = save(manifest, by_file(networks, request), Path(place) / "float")
         if request.mode != "none":
             progress(f"quantising to {request.mode}")
             fed = rolled_out(draft, _to_measure(samples, steps)) if request.mode in INTEGER else {}
-            networks = _quantised(networks, request, fed)
+            networks = {**networks, **quantised(_to_shrink(networks, source), request, fed)}
             if request.integer_states:
-                manifest = retyped(manifest, [_opened(files) for files in networks.values()])
-            draft = save(manifest, _by_file(networks), Path(place) / "small")
+                manifest = retyped(manifest, opened(networks, request))
+            draft = save(manifest, by_file(networks, request), Path(place) / "small")
         progress(f"stepping the bundle {steps} times in every interpreter")
         models = [_loaded(draft, backend) for backend in interpreters(request.formats)]
         drifts = [
             drift for model in models for drift in compare(model, sequence, answer, request.mode)
         ]
+        if request.scope == "per_track":
+            _check_batch(models, sequence, request)
         accepted = _accepted(draft, drifts, sequence, request)
         golden, recording = record(models, tried, answer, request)
         complete = msgspec.structs.replace(
@@ -133,17 +137,25 @@ def rolled_out(bundle: Bundle, sequences: Sequence[Sequences]) -> Feeds:
     fed: dict[Role, list[dict[str, Array]]] = {role: [] for role in sessions}
     for sequence in sequences:
         state = model.initial_state()
-        for step in range(len(next(iter(sequence.values())))):
-            inputs = {name: values[step] for name, values in sequence.items()}
+        stored = seen_by(model, sequence)
+        for step in range(len(next(iter(stored.values())))):
+            inputs = {name: values[step] for name, values in stored.items()}
             values = inputs | {state_inputs[name]: value for name, value in state.items()}
             for role, session in sessions.items():
                 fed[role].append({name: values[name] for name in session.inputs})
                 values |= session.run(values)
             _, state = model.step(inputs, state)
+        for picture in sequence.get(TARGET, ())[::_TARGETS]:
+            fed["encoder"].append({IMAGE: picture})
     return fed
 
 
-def _check_request(request: Request, samples: Samples) -> None:
+def _check_request(source: SourceModel, request: Request, samples: Samples) -> None:
+    if request.scope == "per_track" and "tflite" in set(request.formats) - set(source.batched):
+        raise ConvertError(
+            f"--scope per_track: {request.name} is a TFLite file for one row; convert the model "
+            "that it was made of"
+        )
     if request.integer_states and request.mode != "int8":
         raise UsageError("--integer-states: goes with --quantise int8 only; add that")
     fitting = formats(request.mode, request.integer_states)
@@ -165,13 +177,17 @@ def _check_request(request: Request, samples: Samples) -> None:
             )
 
 
-def _written(source: SourceModel, request: Request) -> dict[Role, dict[NetworkFormat, bytes]]:
-    networks: dict[Role, dict[NetworkFormat, bytes]] = {}
-    for role in source.roles:
-        networks[role] = {fmt: source.network(role, fmt) for fmt in request.formats}
-        if "tflite" in networks[role]:
-            check_builtin(networks[role]["tflite"], f"{request.name}: {role}")
+def _to_shrink(networks: Networks, source: SourceModel) -> Networks:
+    """Return the networks that become smaller: of a tracker the encoder, which has no state."""
+    if source.kind == "tracker":
+        return {"encoder": networks["encoder"]}
     return networks
+
+
+def _check_batch(models: Sequence[StepModel], sequence: Sequences, request: Request) -> None:
+    for model in models:
+        if wrong := check_rows(model, sequence, request.mode):
+            raise ConvertError(f"{wrong}; leave that format out with --to, or correct the model")
 
 
 def _to_measure(samples: Samples, steps: int) -> Sequence[Sequences]:
@@ -183,22 +199,6 @@ def _to_measure(samples: Samples, steps: int) -> Sequence[Sequences]:
     return (*samples.stretched(max(steps, length)).sequences, *samples.sequences[1:])
 
 
-def _quantised(networks: Networks, request: Request, fed: Feeds) -> Networks:
-    plans = {role: Plan(request.mode, role, request.integer_states) for role in networks}
-    return {
-        role: {
-            fmt: quantise(content, fmt, plans[role], fed.get(role, []))
-            for fmt, content in files.items()
-        }
-        for role, files in networks.items()
-    }
-
-
-def _opened(files: Mapping[NetworkFormat, bytes]) -> Session:
-    ((fmt, content),) = files.items()
-    return open_content(content, fmt, "the quantised network")
-
-
 def _loaded(draft: Bundle, backend: Installed) -> StepModel:
     try:
         return StepModel(draft, backend)
@@ -208,14 +208,6 @@ def _loaded(draft: Bundle, backend: Installed) -> StepModel:
             f"{draft.manifest.name}: {backend} does not load what was written, {said}; "
             "leave that format out with --to, or replace the layer"
         ) from error
-
-
-def _by_file(networks: Networks) -> dict[str, bytes]:
-    return {
-        f"{role}.{fmt}": content
-        for role, files in networks.items()
-        for fmt, content in files.items()
-    }
 
 
 def _accepted(

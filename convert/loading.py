@@ -16,12 +16,18 @@ _KERAS = (".keras", ".h5", ".hdf5")
 _COUNT = {
     "keras": (),
     "torch": ("weights", "shapes", "constants"),
+    "tracker": ("weights", "shapes"),
     "onnx": ("shapes", "states", "constants"),
     "tflite": ("states", "constants"),
 }
 """What each kind of source makes of what its file cannot say."""
 _WORDS = {"weights": "weights", "shapes": "shape", "states": "state", "constants": "constant"}
-_NEEDS = {"keras": ("tensorflow", "keras"), "torch": ("torch",), "onnx": ("onnx",)}
+_NEEDS = {
+    "keras": ("tensorflow", "keras"),
+    "torch": ("torch",),
+    "tracker": ("torch",),
+    "onnx": ("onnx",),
+}
 
 
 def open_source(model: str, options: SourceOptions) -> SourceModel:
@@ -68,6 +74,27 @@ def open_source(model: str, options: SourceOptions) -> SourceModel:
                 f"{model}: ends in {suffix!r}; .keras, .h5, .pt2, .onnx, .tflite, a SavedModel "
                 "folder and module:Class are known"
             )
+
+
+def open_tracker(model: str, options: SourceOptions) -> SourceModel:
+    """Open a tracker, a PyTorch module with the parts `encoder` and `step`.
+
+    Args:
+        model: `module:Class`, `module:factory` or `path/to/file.py:Class`.
+        options: Of these count weights, shapes and trusted.
+
+    Raises:
+        ConvertError: It is not there, or is no tracker.
+        MissingExtra: PyTorch is not installed.
+    """
+    if ":" not in model:
+        raise ConvertError(
+            f"{model}: a tracker is a PyTorch class or factory; name it, module:Class"
+        )
+    _require("tracker", model, options)
+    with quiet():
+        from convert.torch.tracker import open_tracker as opened
+    return opened(model, options)
 
 
 def import_modules(names: Sequence[str]) -> None:

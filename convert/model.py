@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from edge.manifest import NetworkFormat, Role, StateTensor
+from edge.manifest import Kind, NetworkFormat, Role, StateTensor
 from edge.types import Array, TensorSpec
 
+FREE = -1
+"""Any number of rows."""
 Sequences = Mapping[str, Array]
 """Tensor name to values over time, (steps, 1, ...): a batch of one at every step."""
 
@@ -50,6 +52,10 @@ class SourceModel(Protocol):
     """
 
     @property
+    def kind(self) -> Kind:
+        """What it becomes."""
+
+    @property
     def framework(self) -> str:
         """Its name and version, `keras 3.15.1`."""
 
@@ -77,6 +83,10 @@ class SourceModel(Protocol):
     def formats(self) -> Sequence[NetworkFormat]:
         """What it can be written as."""
 
+    @property
+    def batched(self) -> Sequence[NetworkFormat]:
+        """The formats that it can write for several rows; ONNX else runs them one by one."""
+
     def forward(self, sequence: Sequences) -> dict[str, Array]:
         """Return the source's own answer to a whole sequence, from a fresh state.
 
@@ -91,9 +101,18 @@ class SourceModel(Protocol):
             Every output, (steps, 1, ...), real values. Rows of NaN were not computed.
         """
 
-    def network(self, role: Role, fmt: NetworkFormat) -> bytes:
+    def network(self, role: Role, fmt: NetworkFormat, rows: int = 1) -> bytes:
         """Return one network as a file, float32, builtin operators only.
 
         Inputs and outputs carry the names above; features that the encoder hands to the step have
         the same name on both sides.
+
+        Args:
+            role: One of `roles`.
+            fmt: One of `formats`.
+            rows: The first dimension of every tensor: 1, or for a state per track another number,
+                or FREE for ONNX.
+
+        Raises:
+            ConvertError: It cannot be written so.
         """

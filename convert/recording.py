@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from convert.errors import ConvertError
-from convert.model import SourceModel
+from convert.model import FREE, SourceModel
 from convert.samples import Samples
-from convert.verify import Drift, Rolled, roll, stored_as
+from convert.tracker import DECODE, explained
+from convert.verify import Drift, Rolled, roll, seen_by, stored_as
 from edge.backends import Session
 from edge.bundle import Bundle
 from edge.manifest import (
@@ -27,6 +28,7 @@ from edge.manifest import (
     Quantisation,
     QuantisationMode,
     Role,
+    Scope,
     StateSpec,
     TensorInput,
     TensorOutput,
@@ -61,6 +63,8 @@ class Request:
     image: ImageInput | None = None
     """How a frame becomes the model's one input; None where it sees no picture."""
     decode: Literal["auto", "classes", "values"] = "auto"
+    scope: Scope = "per_stream"
+    """Of the state; `per_track` frees the batch."""
     formats: tuple[NetworkFormat, ...] = ("tflite", "onnx")
     mode: QuantisationMode = "none"
     integer_states: bool = False
@@ -92,31 +96,49 @@ def manifest_of(
     Raises:
         ConvertError: The labels do not fit.
     """
-    image = request.image
+    tracker = source.kind == "tracker"
+    free = request.scope == "per_track"
+    states = tuple(msgspec.structs.replace(s, shape=_shape(s.shape, free)) for s in source.states)
+    inputs, outputs = _inputs(source, request.image, free), _outputs(source, free)
     return Manifest(
         name=request.name,
         version=request.version,
         licence=request.licence,
         origin=request.origin,
-        kind="sequence",
+        kind=source.kind,
         labels=request.labels,
-        input=image,
-        inputs={
-            name: TensorInput(shape=spec.shape, dtype=spec.dtype)
-            for name, spec in source.inputs.items()
-            if image is None or name != image.name
-        },
+        input=request.image,
+        inputs=explained(inputs) if tracker else inputs,
         networks={role: {fmt: f"{role}.{fmt}" for fmt in fmts} for role, fmts in roles.items()},
         state=StateSpec(
-            scope="per_stream", tensors=source.states, reset_after_gap_s=request.reset_after_gap_s
-        ),
-        outputs={
-            name: TensorOutput(shape=spec.shape, dtype=spec.dtype)
-            for name, spec in source.outputs.items()
-        },
-        decode=_decode(request, answer),
+            scope=request.scope, tensors=states, reset_after_gap_s=request.reset_after_gap_s
+        )
+        if states
+        else None,
+        outputs=explained(outputs) if tracker else outputs,
+        decode=DECODE if tracker else _decode(request, answer),
         quantisation=Quantisation(mode=request.mode, samples=samples),
     )
+
+
+def _shape(shape: tuple[int, ...], free: bool) -> tuple[int, ...]:
+    """Return a tensor's shape with, where it has a row a track, the first dimension free."""
+    return (FREE, *shape[1:]) if free else shape
+
+
+def _inputs(source: SourceModel, image: ImageInput | None, free: bool) -> dict[str, TensorInput]:
+    return {
+        name: TensorInput(shape=_shape(spec.shape, free), dtype=spec.dtype)
+        for name, spec in source.inputs.items()
+        if image is None or name != image.name
+    }
+
+
+def _outputs(source: SourceModel, free: bool) -> dict[str, TensorOutput]:
+    return {
+        name: TensorOutput(shape=_shape(spec.shape, free), dtype=spec.dtype)
+        for name, spec in source.outputs.items()
+    }
 
 
 def retyped(manifest: Manifest, sessions: Sequence[Session]) -> Manifest:
@@ -174,7 +196,7 @@ def record(
         _FLOOR[mode] * max(float(np.nanstd(v, dtype=np.float64)) for v in answer.values()),
         *(_SLACK * _difference(one, outputs, rolled[0]) for one in rolled),
     )
-    inputs = {n: stored_as(v, models[0].inputs[n]) for n, v in sequence.items()}
+    inputs = seen_by(models[0], sequence)
     image = models[0].manifest.input
     if image is not None and tried.pixels is not None and image.dtype == "float32":
         inputs[image.name] = tried.pixels[:steps]

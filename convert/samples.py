@@ -11,6 +11,7 @@ import numpy as np
 
 from convert.errors import ConvertError
 from convert.model import Sequences
+from convert.tracker import IMAGE, TARGET
 from convert.verify import stored_as
 from edge.config import SourceSettings
 from edge.manifest import ImageInput
@@ -94,6 +95,22 @@ def made_samples(inputs: Mapping[str, TensorSpec], image: ImageInput | None, ste
             values[step] = _KEPT * values[step - 1] + (1 - _KEPT**2) ** 0.5 * values[step]
         sequence[name] = values.astype(spec.dtype)
     return Samples((sequence,), _MADE, given=False)
+
+
+def made_targets(inputs: Mapping[str, TensorSpec], image: ImageInput, steps: int) -> Samples:
+    """Make what a tracker sees, where the user has none: one target, and crops of noise.
+
+    Args:
+        inputs: `image`, `target` and `motion`, of one step.
+        image: How crops become the image.
+        steps: How many.
+    """
+    seen = made_samples(inputs, image, steps)
+    rest = {n: s for n, s in inputs.items() if n not in (IMAGE, TARGET)}
+    moved = made_samples(rest, None, steps).sequences[0]
+    crops = seen.sequences[0][IMAGE]
+    sequence = {IMAGE: crops, TARGET: np.repeat(crops[:1], steps, axis=0), **moved}
+    return Samples((sequence,), _MADE, given=False, pixels=crops)
 
 
 def _pictures(frames: Sequence[Image], image: ImageInput, spec: TensorSpec, name: str) -> Samples:

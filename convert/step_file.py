@@ -11,7 +11,7 @@ from convert.model import LayerNote, Sequences, SourceOptions
 from convert.state_pairs import pair_states
 from convert.tflite_file import check_builtin
 from edge.decode import real
-from edge.manifest import NetworkFormat, Role, StateTensor
+from edge.manifest import Kind, NetworkFormat, Role, StateTensor
 from edge.types import Array, TensorSpec
 
 
@@ -22,6 +22,8 @@ class StepFile:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     states: tuple[StateTensor, ...]
+    kind: Kind = "sequence"
+    batched: Sequence[NetworkFormat] = ()
     roles: Sequence[Role] = ("step",)
     formats: Sequence[NetworkFormat]
 
@@ -72,9 +74,9 @@ class StepFile:
                 values.append(real(results[name], self.outputs[name]))
         return {name: np.stack(values) for name, values in answers.items()}
 
-    def network(self, role: Role, fmt: NetworkFormat) -> bytes:
+    def network(self, role: Role, fmt: NetworkFormat, rows: int = 1) -> bytes:
         """Return the file; see `SourceModel.network`."""
-        if role not in self.roles or fmt not in self.formats:
+        if role not in self.roles or fmt not in self.formats or rows != 1:
             raise ConvertError(
                 f"{self.layers[0].name}: becomes no {role} as {fmt}, the file is a step as "
                 f"{self.formats[0]}; ask for that"

@@ -7,6 +7,7 @@ import numpy as np
 
 from convert.errors import ConvertError
 from convert.model import Sequences
+from convert.tracker import IMAGE, TARGET, TEMPLATE
 from edge.backends import Installed, available
 from edge.bundle import Bundle
 from edge.decode import real
@@ -77,15 +78,38 @@ def interpreters(formats: Sequence[NetworkFormat]) -> list[Installed]:
 
 
 def roll(model: StepModel, sequence: Sequences) -> Rolled:
-    """Step a model through a sequence, from a fresh state."""
-    state = model.initial_state()
-    stored = {name: stored_as(values, model.inputs[name]) for name, values in sequence.items()}
+    """Step a model through a sequence, from a fresh state.
+
+    Args:
+        model: In one interpreter.
+        sequence: One, (steps, rows, ...); `seen_by` turns it into what the model takes.
+    """
+    stored = seen_by(model, sequence)
+    state = model.initial_state(rows_of(stored))
     found: dict[str, list[Array]] = {name: [] for name in model.manifest.outputs}
     for step in range(len(next(iter(stored.values())))):
         outputs, state = model.step({n: values[step] for n, values in stored.items()}, state)
         for name, value in outputs.items():
             found[name].append(real(value, model.outputs[name]))
     return Rolled({name: np.stack(values) for name, values in found.items()}, state)
+
+
+def seen_by(model: StepModel, sequence: Sequences) -> dict[str, Array]:
+    """Return a sequence as the model's input tensors hold it.
+
+    A tracker makes the template of every step itself, of the picture of the target.
+    """
+    seen = {name: values for name, values in sequence.items() if name != TARGET}
+    if TARGET in sequence:
+        pictures = sequence[TARGET]  # (steps, rows, h, w, 3)
+        templates = [model.encode({IMAGE: picture})[TEMPLATE] for picture in pictures]
+        seen[TEMPLATE] = np.stack(templates)
+    return {name: stored_as(values, model.inputs[name]) for name, values in seen.items()}
+
+
+def rows_of(sequence: Sequences) -> int:
+    """Return how many tracks a sequence (steps, rows, ...) is for."""
+    return int(next(iter(sequence.values())).shape[1])
 
 
 def stored_as(values: Array, spec: TensorSpec) -> Array:
@@ -161,10 +185,10 @@ def check_state(bundle: Bundle, sequence: Sequences) -> str:
     A state must change, and giving another one in its place (its elements in another order, or a
     fresh one) must change an output or a state.
     """
-    if bundle.manifest.state is None:
-        return f"{bundle.manifest.name}: has no state"
+    if bundle.manifest.state is None:  # a tracker may be made without one, as a baseline
+        return "" if bundle.manifest.kind == "tracker" else f"{bundle.manifest.name}: has no state"
     model = StepModel(bundle)
-    stored = {name: stored_as(values, model.inputs[name]) for name, values in sequence.items()}
+    stored = seen_by(model, sequence)
     start = state = model.initial_state()
     alive: set[str] = set()
     matters: set[str] = set()
@@ -194,6 +218,30 @@ def _matters(model: StepModel, inputs: dict[str, Array], state: State, name: str
         if any(not np.array_equal(usual[1][n], v) for n, v in changed[1].items() if n != name):
             return True
     return False
+
+
+def check_rows(model: StepModel, sequence: Sequences, mode: str) -> str:
+    """Return what is wrong with a batch, empty where three rows at once are each as it is alone.
+
+    Args:
+        model: Its state per track, in one interpreter.
+        sequence: One; the rows are its thirds.
+        mode: Of the quantisation, which says how far they may be apart.
+    """
+    third = len(next(iter(sequence.values()))) // 3
+    parts = [{n: v[i * third : (i + 1) * third] for n, v in sequence.items()} for i in range(3)]
+    alone = [roll(model, part).outputs for part in parts]
+    together = {n: np.concatenate([part[n] for part in parts], axis=1) for n in sequence}
+    for name, found in roll(model, together).outputs.items():
+        wanted = np.concatenate([outputs[name] for outputs in alone], axis=1)
+        apart = float(np.abs(found - wanted).max())
+        size = max(float(wanted.std(dtype=np.float64)), float(np.abs(wanted).max()) * _FLOAT_FLOOR)
+        if not apart <= _GATES[mode][1] * max(size, 1e-9):
+            return (
+                f"{model.manifest.name}: output {name!r} in {model.backend} is another for three "
+                f"rows at once than for each alone, by {apart:.2g}, so tracks disturb each other"
+            )
+    return ""
 
 
 def report(drifts: Sequence[Drift], mode: str) -> list[str]:

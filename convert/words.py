@@ -11,8 +11,8 @@ from typing import Any, get_args
 import numpy as np
 
 from edge.cli import Version
-from edge.commands.words import add_pixels
-from edge.manifest import Accepted, NetworkFormat, QuantisationMode
+from edge.commands.words import add_pixels, share
+from edge.manifest import Accepted, NetworkFormat, QuantisationMode, Scope
 from edge.types import Array
 
 _FORMATS: tuple[NetworkFormat, ...] = get_args(NetworkFormat)
@@ -36,6 +36,12 @@ def parser() -> ArgumentParser:
     words.add_argument("--program-version", action=Version, nargs=0, help="of edgetrack, and exit")
     words.add_argument("model", metavar="MODEL", help="see below")
     words.add_argument("--out", type=Path, metavar="DIR", help="the bundle; must not exist yet")
+    words.add_argument(
+        "--kind",
+        choices=("sequence", "tracker"),
+        default="sequence",
+        help="tracker: a PyTorch module with the parts encoder and step; default: sequence",
+    )
     words.add_argument("--explain", action="store_true", help="print what was found and stop")
     words.add_argument(
         "--to", type=_targets, metavar="F[,F]", help="tflite,onnx; default: all that it can become"
@@ -67,6 +73,7 @@ def parser() -> ArgumentParser:
     _add_source(words.add_argument_group("the source"))
     _add_bundle(words.add_argument_group("the bundle"))
     add_pixels(words.add_argument_group("pixels, where the model sees a picture"))
+    _add_crop(words.add_argument_group("crops, that a tracker sees"))
     return words
 
 
@@ -125,11 +132,26 @@ def _add_bundle(group: Any) -> None:
         help="what the output means; default: classes where there are labels",
     )
     group.add_argument(
+        "--scope",
+        choices=get_args(Scope),
+        help="whose the state is; per_track: any number of rows at once; default: per_stream, of a "
+        "tracker per_track",
+    )
+    group.add_argument(
         "--reset-after-gap",
         type=_seconds,
         default=0.0,
         metavar="S",
         help="a longer gap in capture starts a new state; 0: never",
+    )
+
+
+def _add_crop(group: Any) -> None:
+    group.add_argument(
+        "--context", type=_context, metavar="N", help="how many times the target's box, 2"
+    )
+    group.add_argument(
+        "--square", type=share, metavar="0..1", help="0: of the box's shape, 1: a square; 0"
     )
 
 
@@ -151,6 +173,13 @@ def _seconds(word: str) -> float:
         if 0 <= float(word) <= 3600:
             return float(word)
     raise ArgumentTypeError(f"{word!r} is no number from 0 to 3600")
+
+
+def _context(word: str) -> float:
+    with suppress(ValueError):
+        if 1 <= float(word) <= 20:
+            return float(word)
+    raise ArgumentTypeError(f"{word!r} is no number from 1 to 20")
 
 
 def _pair(word: str) -> tuple[str, str]:

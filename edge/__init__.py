@@ -5,7 +5,9 @@ The path of a frame, and the module that each stop is:
     sources -> (newest-frame slot) -> tracker -> sinks
     pipeline    reads frames, drops what is late, hands records on
     condition   keeps frozen, black and repeated frames away from the networks
-    tracker     one frame: detector -> second look -> detection_tracker; sequence beside them
+    tracker     one frame: recurrent, then detector -> second look -> detection_tracker; sequence
+                beside them
+    recurrent   crops -> step -> where the live tracks are now; without it their motion says
     detector    preprocess -> backends -> decode
     detection_tracker   motion -> association -> lifecycle
     sequence    preprocess -> step -> a value: a recurrent model that looks at every frame

@@ -7,7 +7,7 @@ is what a busy machine disturbs least. Nothing here asserts: it prints what it f
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from edge.backends import Backend
+from edge.bundle import Bundle
 from edge.condition import ConditionCheck
+from edge.crops import Crops
 from edge.detection_tracker import DetectionTracker
 from edge.detector import Detector
 from edge.errors import UsageError
 from edge.manifest import ImageInput
 from edge.pipeline import Run, run_live
 from edge.preprocess import ImageTensor
+from edge.recurrent import N_MOTION, RecurrentTracker
 from edge.sources import FrameSource
 from edge.sources.paced import Paced
 from edge.sources.synthetic import SyntheticPortrait
@@ -139,13 +143,8 @@ def step_us(model: StepModel) -> tuple[float, float]:
         nonlocal state
         _, state = model.step(inputs, state)
 
-    step()  # the first one touches memory for the first time
-    once = max(1, round(_ROUND_S / max(_cpu_s(step), 1e-6)))
-    least = {step: float("inf"), model.invoke: float("inf")}
-    for _ in range(_ROUNDS):
-        for work in least:  # in turn: what disturbs one disturbs both
-            least[work] = min(least[work], _cpu_s(work, once) / once)
-    return least[step] * 1e6, least[model.invoke] * 1e6
+    least = _least_each({"step": step, "invoke": model.invoke})
+    return least["step"] * 1e6, least["invoke"] * 1e6
 
 
 def carried_us(model: StepModel, early: int, late: int) -> tuple[float, float]:
@@ -168,6 +167,39 @@ def carried_us(model: StepModel, early: int, late: int) -> tuple[float, float]:
             if last - _WINDOW < number <= last:
                 least[last] = min(least[last], took)
     return least[early], least[late]
+
+
+def targets_us(bundle: Bundle, backend: Backend, n: int) -> dict[str, float]:
+    """Return the CPU time that one frame of n followed targets takes, in microseconds.
+
+    `crop`, `encoder` and `step` are the stages on their own; `together` is the whole of it, which
+    adds what goes on between them; `anchor` is a new template for every target.
+
+    Args:
+        bundle: Of kind `tracker`.
+        backend: Which interpreter.
+        n: Targets, strewn over a frame of 640x480 pixels.
+    """
+    tracker, model = RecurrentTracker(bundle, backend), StepModel(bundle, backend)
+    random = np.random.default_rng(n)
+    image = random.integers(0, 256, (480, 640, 3), np.uint8)
+    corners = random.uniform(0, (560, 400), (n, 2))
+    boxes = np.concatenate((corners, corners + random.uniform(30, 80, (n, 2))), axis=1)
+    picture = bundle.manifest.input
+    assert picture is not None  # noqa: S101  a tracker without one is not opened
+    crops, targets = Crops(picture), tracker.start(image, boxes, 0.0)
+    pixels, _ = crops.fill(image, boxes)
+    encoded = model.encode({picture.name: pixels})
+    motion = np.full((n, N_MOTION), 0.1, np.float32)
+    inputs, state = encoded | {"motion": motion}, model.initial_state(n)
+    work: dict[str, Callable[[], object]] = {
+        "crop": lambda: crops.fill(image, boxes),
+        "encoder": lambda: model.encode({picture.name: pixels}),
+        "step": lambda: model.step(inputs, state),
+        "together": lambda: tracker.step(image, targets, 1 / 30),
+        "anchor": lambda: tracker.anchor(image, targets, np.arange(n), boxes, 0.0, fresh=False),
+    }
+    return {name: seconds * 1e6 for name, seconds in _least_each(work).items()}
 
 
 class SlowDetector(Detector):
@@ -231,6 +263,18 @@ def _least(work: Callable[[], None]) -> float:
         work()
         best = min(best, time.process_time() - began)
     return best
+
+
+def _least_each(work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the least CPU time of each, in seconds; in turn, so that all are disturbed alike."""
+    for one in work.values():
+        one()  # the first time touches memory for the first time
+    often = {name: max(1, round(_ROUND_S / max(_cpu_s(one), 1e-6))) for name, one in work.items()}
+    least = dict.fromkeys(work, float("inf"))
+    for _ in range(_ROUNDS):
+        for name, one in work.items():
+            least[name] = min(least[name], _cpu_s(one, often[name]) / often[name])
+    return least
 
 
 def _cpu_s(work: Callable[[], object], times: int = 1) -> float:

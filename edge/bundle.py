@@ -8,13 +8,18 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import BundleError, SinkError
-from edge.manifest import Manifest, NetworkFormat, Role
+from edge.manifest import Manifest, NetworkFormat, Role, TargetBox
 from edge.types import TensorSpec, shapes_fit
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 CURRENT = "current"
 """Where a model has several versions: the link to the one that is used; `edge.store` sets it."""
+_NEEDED: Mapping[str, tuple[Role, ...]] = {
+    "detector": ("detector",),
+    "tracker": ("encoder", "step"),
+    "sequence": ("step",),
+}
 
 
 @dataclass(frozen=True)
@@ -203,15 +208,22 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _check_roles(manifest: Manifest, folder: Path) -> None:
-    roles = set(manifest.networks)
-    wanted = {"detector"} if manifest.kind == "detector" else {"step"}
-    if not wanted <= roles or not all(manifest.networks.values()):
+    roles = {role for role, files in manifest.networks.items() if files}
+    wanted = (*_NEEDED[manifest.kind], *manifest.networks)
+    if missing := [role for role in wanted if role not in roles]:
         raise BundleError(
-            f"{folder}: a {manifest.kind} needs a {min(wanted)} network with a file, "
+            f"{folder}: a {manifest.kind} needs the network {missing[0]} with a file, "
             f"the manifest has {', '.join(sorted(roles)) or 'none'}; convert again"
         )
     if manifest.kind == "detector" and not (manifest.input and manifest.decode and manifest.labels):
         raise BundleError(f"{folder}: a detector needs input, decode and labels; import it again")
+    if manifest.kind == "tracker" and not (
+        manifest.input and manifest.input.fit == "crop" and isinstance(manifest.decode, TargetBox)
+    ):
+        raise BundleError(
+            f"{folder}: a tracker needs an input that is a crop and decode of family target_box; "
+            "convert again"
+        )
 
 
 def _check_file(folder: Path, name: str, hashes: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ _MODULES = {
     "schema": "inspect",
     "models": "models",
     "bench": "bench",
+    "eval": "eval",
 }
 """Where in `edge.commands` each command is, in the order of the help."""
 _EXIT_CODES = """exit codes:

@@ -12,6 +12,8 @@ from edge.errors import ConfigError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+_RISING = (("low_score", "high_score"), ("lost_presence", "found_presence"))
+"""Settings of `[tracking]` of which the first may not be more than the second."""
 
 
 class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +46,13 @@ class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Not when the track was unseen for longer."""
     presence_half_life_s: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 0.7
     """Presence, and what a match with the track is worth, halve in this time while it is unseen."""
+    lost_presence: Share = 0.3
+    """With a tracker bundle: a track is lost when the presence that it gives falls below this."""
+    found_presence: Share = 0.6
+    """With a tracker bundle: a lost track is found when its presence is at least this."""
+    trust_s: Seconds = 3.0
+    """A tracker bundle is believed for so long after a detector last found the track; without a
+    detector for ever."""
 
 
 class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,8 +70,11 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often and how the detectors look."""
 
-    every: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
-    """The detectors look at every n-th frame; between looks tracks are carried by their motion."""
+    every: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    """The detectors look at every n-th frame, between looks tracks are carried on; left out: at
+    every frame, and with a tracker bundle, which then follows the tracks, at every 10th."""
+    doubt: Share = 0.5
+    """With a tracker bundle: the detectors look at once when a track's presence falls below."""
     score_threshold: Share | None = None
     """In place of each bundle's own."""
     second_looks: Annotated[int, msgspec.Meta(ge=0, le=64)] = 2
@@ -98,6 +110,26 @@ def load_settings(path: Path) -> Settings:
         ConfigError: It cannot be read, is no TOML, or a setting is unknown, of the wrong type or
             out of range; the message names file, key, what was found and what is allowed.
     """
+    table = _read(path)
+    try:
+        settings = msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error), table)}") from error
+    if len(set(settings.models)) < len(settings.models):
+        raise ConfigError(
+            f"{path}: models: {list(settings.models)} names one twice; name each once"
+        )
+    for low, high in _RISING:
+        below, above = getattr(settings.tracking, low), getattr(settings.tracking, high)
+        if below > above:
+            raise ConfigError(
+                f"{path}: tracking.{low}: is {below}, more than {high}, which is {above}; lower it"
+            )
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says, every number in it finite."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -108,26 +140,12 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: is nested too deeply; correct it") from error
     if keys := _not_finite(table):
         raise ConfigError(f"{path}: {keys}: is no finite number; give one")
-    try:
-        settings = msgspec.convert(table, Settings)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(str(error), table)}") from error
-    if len(set(settings.models)) < len(settings.models):
-        raise ConfigError(
-            f"{path}: models: {list(settings.models)} names one twice; name each once"
-        )
-    tracking = settings.tracking
-    if tracking.low_score > tracking.high_score:
-        raise ConfigError(
-            f"{path}: tracking.low_score: is {tracking.low_score}, more than high_score, which is "
-            f"{tracking.high_score}; lower it"
-        )
-    return settings
+    return table
 
 
 def _explain(message: str, table: dict[str, Any]) -> str:
     """Return msgspec's message with the key's path, the value found and what is allowed."""
-    problem, _, place = message.partition(" - at `$")
+    problem, _, place = message.replace(" | null", "").partition(" - at `$")  # TOML has no null
     keys = [key for key in re.split(r"[.\[\]`]+", place) if key and key != "..."]
     if unknown := re.search(r"unknown field `(.*)`", problem):
         section = _section(keys)

@@ -20,7 +20,7 @@ from edge.config import TrackingSettings
 from edge.errors import UsageError
 from edge.lifecycle import TENTATIVE, TrackTable
 from edge.motion import Motion
-from edge.types import Array, Detections, Event, Floats, Ints, Track
+from edge.types import Array, Carried, Detections, Event, Floats, Ints, Track
 
 MAX_COORDINATE_PX = 1e6
 """A box with a side beyond this is none, nor is one with an infinite side."""
@@ -72,6 +72,7 @@ class DetectionTracker:
         scores: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         captured_at: float | None = None,
+        carried: Carried | None = None,
     ) -> list[Track]:
         """Take one frame's detections and return all live tracks, oldest first.
 
@@ -81,28 +82,51 @@ class DetectionTracker:
             labels: (n,) int; None: all 0. A track only ever takes detections of its own label.
             captured_at: seconds, required. Time that stands still or steps back counts as no time
                 passed; a gap of more than `max_lost_s` ends all tracks.
+            carried: where a recurrent tracker sees tracks in this frame; without it they are where
+                the filter expects them.
 
         Raises:
             UsageError: the arrays do not fit together, or the time is missing or not finite.
         """
         found = self._read(boxes, scores, labels)
-        self._advance(captured_at)
+        followed = self._advance(captured_at, carried)
         pairs = self._associate(found, None)
         self._match(pairs, found)
-        self._table.settle(pairs.tracks, self._now)
+        seen = pairs.tracks if followed is None else np.union1d(pairs.tracks, followed)
+        self._table.settle(seen, self._now)
         if len(pairs.detections) < len(found.scores):
             self._give_birth(pairs, found)
         return self.emit(self._now)
 
-    def coast(self, captured_at: float) -> list[Track]:
-        """Carry all tracks over a frame that was not looked at: skipped, frozen or black."""
-        self._advance(captured_at)
-        self._table.coast(self._now)
+    def coast(self, captured_at: float, carried: Carried | None = None) -> list[Track]:
+        """Carry all tracks over a frame that no detector looked at: skipped, frozen or black.
+
+        Args:
+            captured_at: seconds.
+            carried: where a recurrent tracker, which did look at it, sees tracks.
+        """
+        followed = self._advance(captured_at, carried)
+        self._table.coast(self._now, followed)
         return self.emit(self._now)
 
-    def emit(self, at: float) -> list[Track]:
-        """Return the latest frame's tracks, `box_now` carried forward to the time `at`, seconds."""
-        return self._table.tracks(self._now, at, self._names)
+    def emit(self, at: float, later: Carried | None = None) -> list[Track]:
+        """Return the latest frame's tracks, `box_now` carried forward to the time `at`, seconds.
+
+        Args:
+            at: seconds.
+            later: where a recurrent tracker expects tracks then; without it the filter does.
+        """
+        return self._table.tracks(self._now, at, self._names, later)
+
+    def live(self) -> tuple[Ints, Floats, Array]:
+        """Return which tracks there are now, for a recurrent tracker to follow.
+
+        Returns:
+            ids (n,), rising; boxes (n, 4) left, top, right, bottom; a mask (n,) of those that a
+            detector saw in the latest frame.
+        """
+        table = self._table
+        return table.ids.copy(), widened(table.boxes, 0.0).T, table.detected_at == self._now
 
     def missed(self) -> Detections:
         """Return where to look again: the tracks the latest look did not see, tentative ones apart.
@@ -131,11 +155,13 @@ class DetectionTracker:
         self._table.rescue(pairs.tracks)
         return self.emit(self._now)
 
-    def _advance(self, captured_at: float | None) -> None:
+    def _advance(self, captured_at: float | None, carried: Carried | None) -> Ints | None:
+        """Carry the tracks on to a frame; return which a recurrent tracker saw, if there is one."""
         if captured_at is None or not math.isfinite(captured_at):
             raise UsageError(f"captured_at: {captured_at} is no time; give the frame's in seconds")
         self._table.begin_frame(captured_at - self._now)
         self._now = max(self._now, float(captured_at))
+        return None if carried is None else self._table.place(carried, self._now)
 
     def _read(
         self, boxes: ArrayLike, scores: ArrayLike | None, labels: ArrayLike | None

@@ -10,13 +10,14 @@ import numpy as np
 
 from edge.config import TrackingSettings
 from edge.motion import N_STATE, Motion
-from edge.types import Array, Event, EventType, Floats, Ints, Status, Track
+from edge.types import Array, Carried, Event, EventType, Floats, Ints, Status, Track
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 STATUS: tuple[Status, ...] = ("tentative", "confirmed", "lost")
 
 _TENTATIVE_SEEN, _CONFIRMED_MISSED, _LOST_SEEN = 1, 2, 5  # twice the status, plus 1 if seen
-_MATCHED_AT, _BORN_AT, _SCORE = N_STATE, N_STATE + 1, N_STATE + 2
+_BORN_AT, _MATCHED_AT, _DETECTED_AT, _BELIEVED_AT, _SCORE, _PRESENCE = range(N_STATE, N_STATE + 6)
+_TIMES, _SHARES = slice(_MATCHED_AT, _SCORE), slice(_SCORE, _PRESENCE + 1)
 _ID, _LABEL, _STATUS = 0, 1, 2
 
 
@@ -33,11 +34,12 @@ class TrackTable:
         unseen_s = settings.tentative_s, settings.max_lost_s, settings.max_lost_s
         self._longest_unseen_s = np.array(unseen_s)  # by status
         self._motion = motion
-        self._floats = np.empty((N_STATE + 3, 0))  # motion state, matched at, born at, score
+        self._floats = np.empty((N_STATE + 6, 0))  # motion state, then as the names above say
         self._ints = np.empty((3, 0), np.int64)  # id, label, status
         self._next_id = 1
         self._all_confirmed = True
         self._all_seen = True  # in the latest frame
+        self._placed = False  # in the latest frame, by a tracker
 
     def __len__(self) -> int:
         return self._ints.shape[1]
@@ -49,8 +51,13 @@ class TrackTable:
 
     @property
     def matched_at(self) -> Floats:
-        """(n,) when each was last seen, seconds; a view."""
+        """(n,) when each was last seen, by a detector or by a tracker, seconds; a view."""
         return self._floats[_MATCHED_AT, :]
+
+    @property
+    def detected_at(self) -> Floats:
+        """(n,) when a detector last saw each, seconds; a view."""
+        return self._floats[_DETECTED_AT, :]
 
     @property
     def scores(self) -> Floats:
@@ -78,7 +85,7 @@ class TrackTable:
         A gap longer than a lost track may last ends all tracks: none can be told from another.
         """
         self.events = []
-        self._all_seen = False
+        self._all_seen = self._placed = False
         if dt > self._settings.max_lost_s:
             self._keep(np.zeros(len(self), bool))
             self._all_confirmed = True
@@ -90,14 +97,34 @@ class TrackTable:
         self._all_seen = len(columns) == len(self)
         if self._all_seen:
             self._motion.correct(self._floats[:N_STATE], boxes)
-            self._floats[_MATCHED_AT] = now
-            self._floats[_SCORE] = scores
+            self._detected(np.s_[:], boxes, scores, now)
         elif len(columns):
             measured, seen = self.boxes.copy(), np.zeros(len(self), bool)
             measured[:, columns], seen[columns] = boxes, True
             self._motion.correct(self._floats[:N_STATE], measured, seen)
-            self._floats[_MATCHED_AT, columns] = now
-            self._floats[_SCORE, columns] = scores
+            self._detected(columns, boxes, scores, now)
+
+    def place(self, carried: Carried, now: float) -> Ints:
+        """Put tracks where a recurrent tracker sees them now.
+
+        Returns:
+            the columns (m,) that it surely sees: between the two settings for presence, those it
+            saw before; none that waits to be confirmed, or that no detector saw for too long.
+        """
+        self._placed = True
+        columns, rows = _common(self.ids, carried.ids)
+        status, presence = self.status[columns], carried.presence[rows]
+        low, high = self._settings.lost_presence, self._settings.found_presence
+        present = presence >= np.where(status == LOST, high, low)
+        trusted = now - self.detected_at[columns] <= self._settings.trust_s
+        measured, seen = self.boxes.copy(), np.zeros(len(self), bool)
+        measured[:, columns], seen[columns] = _centred(carried.boxes[rows]), present
+        self._motion.correct(self._floats[:N_STATE], measured, seen)
+        self._floats[:4] = measured
+        self._floats[_PRESENCE, columns], self._floats[_BELIEVED_AT, columns] = presence, now
+        sure = columns[present & trusted & (status != TENTATIVE)]
+        self._floats[_MATCHED_AT, sure] = now
+        return sure
 
     def settle(self, columns: Ints, now: float) -> None:
         """Confirm, find, lose and end tracks after a look that saw the tracks `columns` (m,)."""
@@ -115,11 +142,21 @@ class TrackTable:
             self._keep(now - self.matched_at <= self._longest_unseen_s.take(self.status))
         self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
 
-    def coast(self, now: float) -> None:
-        """Lose and end tracks by the clock alone, after a frame that was not looked at."""
+    def coast(self, now: float, followed: Ints | None = None) -> None:
+        """Lose and end tracks after a frame that no detector looked at.
+
+        Args:
+            now: seconds.
+            followed: the columns (m,) that a recurrent tracker saw; None: by the clock alone.
+        """
         unseen_s = now - self.matched_at
-        stale = unseen_s > self._settings.coast_s
-        self._change("lost", stale & (self.status == CONFIRMED), LOST)
+        if followed is None:
+            gone = unseen_s > self._settings.coast_s
+        else:
+            gone = np.ones(len(self), bool)
+            gone[followed] = False
+            self._change("found", ~gone & (self.status == LOST), CONFIRMED)
+        self._change("lost", gone & (self.status == CONFIRMED), LOST)
         self._keep(unseen_s <= self._settings.max_lost_s)
         self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
 
@@ -140,7 +177,8 @@ class TrackTable:
         n = boxes.shape[1]
         ids = np.arange(self._next_id, self._next_id + n)
         self._next_id += n
-        floats = np.concatenate((self._motion.start(boxes), np.full((2, n), now), scores[None]))
+        rows = np.full((_SCORE - _BORN_AT, n), now), np.broadcast_to(scores, (2, n))
+        floats = np.concatenate((self._motion.start(boxes), *rows))
         ints = np.array((ids, labels, np.where(at_once, CONFIRMED, TENTATIVE)))
         self._floats = np.concatenate((self._floats, floats), axis=1)
         self._ints = np.concatenate((self._ints, ints), axis=1)
@@ -149,34 +187,59 @@ class TrackTable:
 
     def freshness(self, now: float) -> Floats:
         """Return what is left (n,), 0..1, of the worth each track had when it was last seen."""
-        unseen_s = now - self.matched_at
-        halvings: Floats = unseen_s * (-1.0 / self._settings.presence_half_life_s)
-        return np.exp2(halvings)
+        return self._left(now - self.matched_at)
 
-    def tracks(self, now: float, at: float, names: Mapping[int, str]) -> list[Track]:
-        """Return all tracks as they are now, `box_now` carried forward to the time `at`."""
+    def tracks(
+        self, now: float, at: float, names: Mapping[int, str], later: Carried | None = None
+    ) -> list[Track]:
+        """Return all tracks as they are now, `box_now` carried forward to the time `at`.
+
+        Args:
+            now: seconds.
+            at: seconds.
+            names: by label.
+            later: where a recurrent tracker expects tracks at that time.
+        """
         n = len(self)
         half = self._floats[2:4] * 0.5
         table = np.empty((8, n))
         np.subtract(self._floats[:2], half, out=table[:2])
         np.add(self._floats[:2], half, out=table[2:4])
         table[4:6] = self._floats[4:6]
-        table[6:] = self.scores
+        table[6:] = self._floats[_SHARES]
         if not self._all_seen:
-            table[7] *= self.freshness(now)
+            table[7] *= self._left(now - self._floats[_BELIEVED_AT])
         left, top, right, bottom, vx, vy, scores, presences = table.round(3).tolist()
         ids, labels, statuses = self._ints.tolist()
-        boxes = list(zip(left, top, right, bottom, strict=True))
-        later = boxes
+        boxes = boxes_now = list(zip(left, top, right, bottom, strict=True))
         if at > now:
             table[:4].reshape(2, 2, n)[...] += self._floats[4:6] * (at - now)
-            later = list(zip(*table[:4].round(3).tolist(), strict=True))
+            if later is not None:
+                columns, rows = _common(self.ids, later.ids)
+                table[:4, columns] = later.boxes[rows].T
+            boxes_now = list(zip(*table[:4].round(3).tolist(), strict=True))
         labels_text = map(names.__getitem__, labels)
         statuses_text = map(STATUS.__getitem__, statuses)
-        velocities = zip(vx, vy, strict=True)
-        return list(
-            map(Track, ids, labels_text, boxes, scores, presences, statuses_text, velocities, later)
-        )
+        columns_text = ids, labels_text, boxes, scores, presences, statuses_text
+        return list(map(Track, *columns_text, zip(vx, vy, strict=True), boxes_now))
+
+    def _detected(self, columns: Ints | slice, boxes: Floats, scores: Floats, now: float) -> None:
+        """Note what a detector saw now; a tracker's opinion of the same frame is corrected by it.
+
+        The filter, which took that opinion for a measurement, would correct it too little: a
+        tracker's error stays from frame to frame, a detector's does not.
+        """
+        self._floats[_TIMES, columns] = now
+        self._floats[_SCORE, columns] = scores
+        if self._placed:
+            self.boxes[:, columns] = boxes
+            scores = np.maximum(scores, self._floats[_PRESENCE, columns])
+        self._floats[_PRESENCE, columns] = scores
+
+    def _left(self, unseen_s: Floats) -> Floats:
+        """Return what is left (n,), 0..1, of a belief after so many seconds (n,)."""
+        halvings: Floats = unseen_s * (-1.0 / self._settings.presence_half_life_s)
+        return np.exp2(halvings)
 
     def _change(self, event: EventType, mask: Array, status: int) -> None:
         if np.count_nonzero(mask):
@@ -190,3 +253,18 @@ class TrackTable:
 
     def _announce(self, event: EventType, ids: Ints) -> None:
         self.events += [Event(event, i) for i in ids.tolist()]
+
+
+def _common(ids: Ints, others: Ints) -> tuple[Ints, Ints]:
+    """Return where the ids that both have stand in the one and in the other, both rising."""
+    if np.array_equal(ids, others):
+        everywhere = np.arange(len(ids))
+        return everywhere, everywhere
+    _, columns, rows = np.intersect1d(ids, others, assume_unique=True, return_indices=True)
+    return columns, rows
+
+
+def _centred(boxes: Floats) -> Floats:
+    """Return centre x, centre y, width, height (4, n) of left, top, right, bottom (n, 4)."""
+    low, high = boxes[:, :2].T, boxes[:, 2:].T
+    return np.concatenate(((low + high) * 0.5, high - low))

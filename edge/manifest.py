@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+Kind = Literal["detector", "tracker", "sequence"]
+Scope = Literal["per_track", "per_stream"]
 Role = Literal["detector", "encoder", "step"]
 NetworkFormat = Literal["tflite", "onnx"]
 NAME = "[a-z0-9][a-z0-9._-]{0,63}"
@@ -40,7 +42,11 @@ class ImageInput(_Part, frozen=True, kw_only=True):
     pad: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
     """The pixel value around a letterboxed picture."""
     context: float = 1.0
-    """With `crop`: side of the crop in sides of the target's box."""
+    """With `crop`: how many times the target's box, the root of the ratio of their areas."""
+    square: Share = 0.0
+    """With `crop`: 0 cuts a region of the box's shape, 1 a square, and a share between them: the
+    region is as wide as context * w ** (1 - square) * s ** square, s the root of w * h, and as high
+    likewise. In any case the network sees it in its own `size`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,7 +56,7 @@ class ImageInput(_Part, frozen=True, kw_only=True):
 
 
 class TensorInput(_Part, frozen=True, kw_only=True):
-    """An input that is no picture and no state: features, a template, motion."""
+    """An input that is no picture and no state: a template, motion."""
 
     shape: tuple[int, ...]
     """A dimension of -1 is free."""
@@ -84,7 +90,7 @@ class StateTensor(_Part, frozen=True, kw_only=True):
 class StateSpec(_Part, frozen=True, kw_only=True):
     """The state of a step model: to whom it belongs and when it starts anew."""
 
-    scope: Literal["per_track", "per_stream"]
+    scope: Scope
     tensors: tuple[StateTensor, ...]
     reset_after_gap_s: float = 0.0
     """A gap in capture longer than this starts a new state; 0 never does."""
@@ -164,7 +170,9 @@ class TargetBox(_Part, frozen=True, kw_only=True, tag_field="family", tag="targe
     """A box and a presence per target (kind `tracker`), in shares of its crop."""
 
     box: str
+    """Left, top, right, bottom, 0..1 from edge to edge of the crop; it may reach beyond."""
     presence: str
+    """0..1: whether the target is in view."""
 
 
 Decode = Blazeface | Yunet | Yolox | Ssd | Classes | Values | TargetBox
@@ -210,7 +218,7 @@ class Manifest(_Part, frozen=True, kw_only=True):
     version: str
     licence: Annotated[str, msgspec.Meta(min_length=1)]
     origin: str
-    kind: Literal["detector", "tracker", "sequence"]
+    kind: Kind
     labels: tuple[str, ...] = ()
     input: ImageInput | None = None
     inputs: dict[str, TensorInput] = {}
@@ -226,6 +234,12 @@ class Manifest(_Part, frozen=True, kw_only=True):
     """What the converter was told to let pass."""
     golden: Golden | None = None
     sha256: dict[str, str] = {}
+
+    @property
+    def free_batch(self) -> bool:
+        """Whether tensors hold a row for each of any number of tracks."""
+        per_track = self.state is not None and self.state.scope == "per_track"
+        return per_track or self.kind == "tracker"
 
     def files(self) -> Iterator[str]:
         """Yield the name of every file of the bundle but the manifest."""

@@ -59,6 +59,7 @@ class StepModel:
             (network, self._recodings(network, self._networks[index + 1 :]))
             for index, network in enumerate(self._networks)
         ]
+        self._encoded = self._of_encoder(declared) if len(self._networks) > 1 else frozenset()
 
     def initial_state(self, rows: int = 1) -> State:
         """Return a fresh state.
@@ -68,11 +69,30 @@ class StepModel:
         """
         return {n: _initial(s, self._state_inputs[n], rows) for n, s in self._state.items()}
 
+    def encode(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the first of two networks alone, the encoder.
+
+        Args:
+            inputs: What it takes, by the names in the manifest.
+
+        Returns:
+            All that it gives, as `step` takes it; the caller's to keep.
+
+        Raises:
+            BackendError: The model has no encoder, or an input is missing or does not fit.
+        """
+        if len(self._path) < 2:
+            raise BackendError(f"{self.manifest.name}: has no encoder; call step with its inputs")
+        network, recodings = self._path[0]
+        found = dict(network.run(inputs))
+        return found | {name: recode(found[name]) for name, recode in recodings}
+
     def step(self, inputs: Mapping[str, Array], state: State) -> tuple[dict[str, Array], State]:
         """Advance by one frame.
 
         Args:
-            inputs: By the names in the manifest, in their tensors' own types.
+            inputs: By the names in the manifest, in their tensors' own types. With what `encode`
+                gave among them, the encoder is not run; what is given is never computed over.
             state: From `initial_state` or the last step; it is left as it is. Integers are in
                 the coding of the input tensors.
 
@@ -83,6 +103,7 @@ class StepModel:
             BackendError: An input or a state is missing or of another shape or type.
         """
         values = dict(inputs)
+        path = self._path[1:] if self._encoded and self._encoded <= inputs.keys() else self._path
         for name, spec in self._state.items():
             if name not in state:
                 raise BackendError(
@@ -90,13 +111,15 @@ class StepModel:
                     "give what initial_state() or the last step returned"
                 )
             values[spec.input] = state[name]
-        results: dict[str, Array] = {}
-        for network, recodings in self._path:
+        results: dict[str, Array] = {**inputs}
+        for network, recodings in path:
             found = network.run(values)
             results.update(found)
             values.update(found)  # the encoder's outputs are the step's inputs
             for name, recode in recodings:
                 values[name] = recode(found[name])
+            if network is not self._networks[-1]:
+                values.update(inputs)  # a template that was cached, not this frame's
         outputs = {name: results[name] for name in self.outputs}
         return outputs, {name: values[spec.output] for name, spec in self._state.items()}
 
@@ -118,10 +141,16 @@ class StepModel:
                 recodings.append((name, np.copy))  # the caller may write into the output
         return recodings
 
+    def _of_encoder(self, declared: Mapping[str, TensorSpec]) -> frozenset[str]:
+        """Return what only the encoder gives: given with the inputs, it need not run."""
+        encoder, *later = self._networks
+        wanted = {*chain.from_iterable(n.inputs for n in later), *self.outputs}
+        return frozenset((encoder.outputs.keys() & wanted) - declared.keys())
+
     def _declared_inputs(self) -> dict[str, TensorSpec]:
         inputs = {n: TensorSpec(n, t.shape, t.dtype) for n, t in self.manifest.inputs.items()}
         if image := self.manifest.input:
-            rows = -1 if self.manifest.state and self.manifest.state.scope == "per_track" else 1
+            rows = -1 if self.manifest.free_batch else 1
             inputs[image.name] = TensorSpec(image.name, (rows, *image.shape), image.dtype)
         return inputs
 
@@ -142,6 +171,19 @@ class StepModel:
             check_tensors(self.folder, "input", own, network.inputs.values())
             given |= network.outputs
         check_tensors(self.folder, "output", promised, outputs.values())
+        if self.manifest.free_batch:
+            self._check_rows()
+
+    def _check_rows(self) -> None:
+        """Refuse a network that takes one row where the manifest says that it takes any number."""
+        for network in self._networks:
+            for spec in (*network.inputs.values(), *network.outputs.values()):
+                if spec.shape[:1] != (-1,):
+                    raise BundleError(
+                        f"{self.folder}: {spec.name!r} is {spec.dtype} {list(spec.shape)}, but its "
+                        "first dimension must be free, a row for every track; convert again with "
+                        "--scope per_track"
+                    )
 
 
 def load_step(folder: str | Path, backend: Backend = "auto", threads: int = 1) -> StepModel:

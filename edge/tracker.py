@@ -1,23 +1,35 @@
-"""One frame through detection, a second look where a track was missed, and association.
+"""One frame through all: every live track is stepped, a detector looks when it is due.
 
+What it finds, and what a second look finds where a track was missed, is matched with the tracks.
 Beside them, sequence models: each looks at the whole frame and gives a value.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from edge import bundle as bundles
 from edge.config import DetectionSettings, Settings, TrackingSettings
+from edge.decode import suppress
 from edge.detection_tracker import DetectionTracker
 from edge.detector import Detector, open_detector
-from edge.errors import BundleError, UsageError
-from edge.second_look import SecondLook, joined
+from edge.errors import UsageError
+from edge.live_targets import LiveTargets
+from edge.recurrent import RecurrentTracker
+from edge.second_look import SAME, SecondLook, joined
 from edge.sequence import SequenceModel
-from edge.types import Detections, Event, Frame, Image, Track
+from edge.types import Box, Carried, Detections, Event, Frame, Image, Track
+
+Model = Detector | SequenceModel | RecurrentTracker
+EVERY = 10
+"""Where tracks are followed by their pictures, the detectors look at every n-th frame."""
 
 
 class Tracker:
-    """Follows what its detectors find from frame to frame, and steps its sequence models.
+    """Follows what its detectors find, or what it is given, and steps its sequence models.
 
     Invariant: a frame that is frozen, black or a repetition is never looked at; tracks coast and
     values stay.
@@ -29,23 +41,25 @@ class Tracker:
         detection: DetectionSettings | None = None,
         tracking: TrackingSettings | None = None,
         sequences: Sequence[SequenceModel] = (),
+        recurrent: RecurrentTracker | None = None,
     ) -> None:
         """Begin without tracks.
 
         Args:
-            detectors: Each looks at every frame that is due; their labels stay apart. With none
-                there are no tracks.
+            detectors: Each looks at every frame that is due; their labels stay apart.
             detection: How often they look.
             tracking: How detections become tracks.
             sequences: Each steps at every good frame, however often the detectors look.
+            recurrent: Follows the tracks from frame to frame; without it their motion alone does.
 
         Raises:
             UsageError: There is no model.
         """
-        if not detectors and not sequences:
+        if not detectors and not sequences and not recurrent:
             raise UsageError("models: none given; name at least one, such as face")
         self._detectors = detectors
         self._sequences = sequences
+        self._targets = LiveTargets(recurrent) if recurrent else None
         self.values: dict[str, Any] = {}
         """What each sequence model says of the last frame, by its name; see `edge.sequence`."""
         self._detection = detection or DetectionSettings()
@@ -53,8 +67,13 @@ class Tracker:
         closer = [detector.close_up for detector in detectors for _ in detector.labels]
         self._second_look = SecondLook(closer, self._detection.second_looks)
         thresholds = [d.score_threshold for d in detectors for _ in d.labels]
-        self._association = DetectionTracker(tracking, labels, thresholds)
-        self._frames = 0
+        tracking = tracking or TrackingSettings()
+        if not detectors:  # nobody could confirm what is followed
+            tracking = msgspec.structs.replace(tracking, trust_s=math.inf)
+        self._association = DetectionTracker(tracking, labels or ["target"], thresholds)
+        self._every = self._detection.every or (EVERY if recurrent else 1)
+        self._rest = 0  # frames until the detectors look again
+        self._given: list[Box] = []
 
     @classmethod
     def from_models(cls, models: Sequence[str] = ("face",)) -> "Tracker":
@@ -75,7 +94,28 @@ class Tracker:
             settings.detection,
             settings.tracking,
             [model for model in models if isinstance(model, SequenceModel)],
+            next((model for model in models if isinstance(model, RecurrentTracker)), None),
         )
+
+    def follow(self, box: Box) -> None:
+        """Begin a track at this box of the next good frame, as if a detector found it there.
+
+        That `update` raises a `UsageError` where the box lies outside the frame.
+
+        Raises:
+            UsageError: No model can follow it, or the box has no area.
+        """
+        if self._targets is None:
+            raise UsageError("target: no model follows one; add a tracker bundle, such as track")
+        left, top, right, bottom = box
+        if not (np.isfinite(box).all() and left < right and top < bottom):
+            raise UsageError(f"target {_words(box)}: has no area; give a box with one")
+        self._given.append(box)
+
+    @property
+    def blind(self) -> bool:
+        """Whether a tracker bundle has nothing to follow: no detector, and nothing was given."""
+        return self._targets is not None and not (self._detectors or self._given)
 
     @property
     def events(self) -> list[Event]:
@@ -87,41 +127,75 @@ class Tracker:
         for sequence in self._sequences:
             if (value := sequence.update(frame)) is not None:
                 self.values = {**self.values, sequence.name: value}
-        if frame.condition != "good" or not self._is_due():
+        if frame.condition != "good":
             return self._association.coast(frame.captured_at)
+        carried = self._targets.step(frame) if self._targets else None
+        if self._is_due():
+            tracks = self._look(frame, carried)
+        else:
+            tracks = self._association.coast(frame.captured_at, carried)
+        if self._targets:
+            self._targets.keep(frame, *self._association.live())
+        return tracks
+
+    def emit(self, at: float) -> list[Track]:
+        """Return the tracks of the last frame with `box_now` carried forward to the time `at`."""
+        return self._association.emit(at, self._targets.at(at) if self._targets else None)
+
+    def _is_due(self) -> bool:
+        """Say whether this frame is looked at: in its turn, or because a presence fell."""
+        self._rest -= 1
+        doubt = self._targets is not None and self._targets.fell(self._detection.doubt)
+        if self._rest > 0 and not doubt and not self._given:
+            return False
+        self._rest = self._every
+        return bool(self._detectors or self._given)
+
+    def _look(self, frame: Frame, carried: Carried | None) -> list[Track]:
+        """Find what is in the frame, match it with the tracks, and look again for those missed."""
         found = self._second_look.confirm(frame.image, self._detect(frame.image))
+        if self._given:
+            found = suppress(joined((self._taken(frame.image), found)), SAME)
         tracks = self._association.update(
-            found.boxes, found.scores, found.labels, frame.captured_at
+            found.boxes, found.scores, found.labels, frame.captured_at, carried
         )
-        missed = self._association.missed()
-        again = self._second_look.search(frame.image, missed, found)
+        again = self._second_look.search(frame.image, self._association.missed(), found)
         if not len(again):
             return tracks
         return self._association.look_again(again.boxes, again.scores, again.labels)
 
-    def emit(self, at: float) -> list[Track]:
-        """Return the tracks of the last frame with `box_now` carried forward to the time `at`."""
-        return self._association.emit(at)
-
-    def _is_due(self) -> bool:
-        self._frames += 1
-        return bool(self._detectors) and (self._frames - 1) % self._detection.every == 0
+    def _taken(self, image: Image) -> Detections:
+        """Return the boxes that were given as detections beyond doubt, of the first label."""
+        height, width = image.shape[:2]
+        for box in self._given:
+            left, top, right, bottom = box
+            if right <= 0 or bottom <= 0 or left >= width or top >= height:
+                wrong = "lies outside"
+            elif right - left > width or bottom - top > height:
+                wrong = "is larger than"
+            else:
+                continue
+            raise UsageError(
+                f"target {_words(box)}: {wrong} the frame of {width}x{height}; give one inside it"
+            )
+        boxes, self._given = np.array(self._given), []
+        return Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes), np.int64))
 
     def _detect(self, image: Image) -> Detections:
         """Return what all detectors find, their labels numbered through."""
-        parts, offset = [], 0
+        parts, offset = [Detections.none()], 0
         for detector in self._detectors:
             found = detector.detect(image)
             parts.append(Detections(found.boxes, found.scores, found.labels + offset))
             offset += len(detector.labels)
-        return parts[0] if len(parts) == 1 else joined(parts)
+        return parts[-1] if len(parts) <= 2 else joined(parts)
 
 
-def open_models(settings: Settings) -> list[Detector | SequenceModel]:
+def open_models(settings: Settings) -> list[Model]:
     """Load the bundles that the settings name, in that order, each opened as what it is.
 
     Raises:
-        UsageError: One is named twice, or two sequence models have one name.
+        UsageError: One is named twice, two sequence models have one name, or two are trackers.
         BundleError: One is missing, damaged or of a kind that does not run here.
         BackendError: No interpreter for it is installed.
     """
@@ -137,10 +211,15 @@ def open_models(settings: Settings) -> list[Detector | SequenceModel]:
             f"models: two of the sequence models {', '.join(names)} have one name, by which their "
             "values are told apart; give one manifest another"
         )
+    if sum(isinstance(model, RecurrentTracker) for model in models) > 1:
+        raise UsageError(
+            f"models: {', '.join(settings.models)} has more than one tracker; a track is followed "
+            "by one, name one"
+        )
     return models
 
 
-def _open_model(name: str, settings: Settings) -> Detector | SequenceModel:
+def _open_model(name: str, settings: Settings) -> Model:
     bundle, run, look = bundles.load(bundles.find(name)), settings.inference, settings.detection
     match bundle.manifest.kind:
         case "detector":
@@ -148,7 +227,10 @@ def _open_model(name: str, settings: Settings) -> Detector | SequenceModel:
         case "sequence":
             return SequenceModel(bundle, run.backend, run.threads)
         case "tracker":
-            raise BundleError(
-                f"{bundle.folder}: is a tracker, this version runs detectors and sequence models; "
-                "name another, or step it with edge.load_step"
-            )
+            return RecurrentTracker(bundle, run.backend, run.threads)
+
+
+def _words(box: Box) -> str:
+    """Return a box as `--init` takes it."""
+    left, top, right, bottom = box
+    return f"{left:g},{top:g},{right - left:g},{bottom - top:g} (left, top, width, height)"

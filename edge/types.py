@@ -65,6 +65,18 @@ class Detections:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """Where a recurrent tracker sees the live tracks in a frame: rows belong together."""
+
+    ids: Ints
+    """(n,) of the tracks, rising."""
+    boxes: Floats
+    """(n, 4) left, top, right, bottom in frame pixels."""
+    presence: Floats
+    """(n,) the belief that each is in view, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
 class TensorSpec:
     """What an interpreter says of one of its tensors."""
 

@@ -3,6 +3,7 @@ import pytest
 
 from edge import bundle
 from edge.backends import available, open_session
+from edge.backends.tflite import batches
 from edge.errors import BackendError, BundleError
 from edge.preprocess import normalise
 from tests.conftest import MODELS
@@ -81,11 +82,60 @@ def test_a_backend_that_cannot_run_the_only_format_is_refused():
         open_network("square-int8", "onnx")
 
 
-@pytest.mark.usefixtures("needs_onnx")
-def test_a_batch_of_any_size_runs_where_the_network_leaves_it_free():
-    session = open_network("gru-batch", "onnx", "step")
-    (name, spec), *_ = [(n, s) for n, s in session.inputs.items() if n != "h"]
-    for rows in (1, 5):
-        state = np.zeros((rows, *session.inputs["h"].shape[1:]), np.float32)
-        results = session.run({name: np.ones((rows, *spec.shape[1:]), np.float32), "h": state})
-        assert {len(value) for value in results.values()} == {rows}
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rows", [0, 1, 3, 15, 63, 130])
+def test_the_rows_of_a_free_batch_are_each_as_they_are_alone(rows, backend):
+    session = open_network("gru-batch", backend, "step")
+    random = np.random.default_rng(rows)
+    inputs = {
+        name: random.normal(size=(rows, *spec.shape[1:])).astype(np.float32)
+        for name, spec in session.inputs.items()
+    }
+    together = session.run(inputs)
+    alone = [session.run({n: v[i : i + 1] for n, v in inputs.items()}) for i in range(rows)]
+    for name, spec in session.outputs.items():
+        assert spec.shape == (-1, *together[name].shape[1:])
+        expected = np.concatenate([np.empty((0, *spec.shape[1:])), *(one[name] for one in alone)])
+        np.testing.assert_allclose(together[name], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_results_of_a_batch_outlive_the_next(backend):
+    session = open_network("gru-batch", backend, "step")
+    inputs = {n: np.ones((3, *s.shape[1:]), np.float32) for n, s in session.inputs.items()}
+    first = session.run(inputs)
+    before = {name: value.copy() for name, value in first.items()}
+    session.run({name: -value for name, value in inputs.items()})
+    assert all((first[name] == before[name]).all() for name in first)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inputs_of_different_rows_are_refused(backend):
+    session = open_network("gru-batch", backend, "step")
+    x, h = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32)
+    with pytest.raises(BackendError, match=r"different rows, (x 2, h 3|h 3, x 2); give all"):
+        session.run({"x": x, "h": h})
+    with pytest.raises(BackendError, match=r"'x' is float32 \[-1, 3\], given float32 \[3, 2\]"):
+        session.run({"x": np.ones((3, 2), np.float32), "h": h})
+    with pytest.raises(BackendError, match="input 'h' is missing"):
+        session.run({"x": x})
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (0, []),
+        (1, [1]),
+        (8, [8]),
+        (7, [4, 2, 1]),
+        (21, [16, 4, 1]),
+        (62, [64]),
+        (130, [64, 64, 2]),
+    ],
+)
+def test_rows_are_cut_into_batches_that_compute_next_to_nothing_for_nothing(rows, expected):
+    assert batches(rows, [1, 2, 4, 8, 16, 32, 64]) == expected
+
+
+def test_rows_that_fit_no_large_batch_are_computed_one_by_one():
+    assert batches(3, [1]) == [1, 1, 1]

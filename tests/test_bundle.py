@@ -76,6 +76,26 @@ def test_a_detector_without_labels_is_refused(copy):
         bundle.load(copy)
 
 
+def test_a_tracker_needs_an_encoder_a_crop_and_a_way_to_read_its_box(copy):
+    edit(copy, kind="tracker")
+    with pytest.raises(BundleError, match="a tracker needs the network encoder with a file"):
+        bundle.load(copy)
+    edit(copy, networks={"encoder": {"onnx": "lstm-step.onnx"}, "step": {"onnx": "lstm-step.onnx"}})
+    with pytest.raises(BundleError, match="needs an input that is a crop and decode of family"):
+        bundle.load(copy)
+
+
+def test_a_crop_is_of_the_boxs_own_shape_unless_the_manifest_says_how_square(copy):
+    plain = {"name": "image", "size": [96, 96], "fit": "crop", "context": 2.0}
+    edit(copy, input=plain)
+    assert bundle.load(copy).manifest.input.square == 0.0
+    edit(copy, input=plain | {"square": 0.4})
+    assert bundle.load(copy).manifest.input.square == 0.4
+    edit(copy, input=plain | {"square": 1.1})
+    with pytest.raises(BundleError, match=r"input\.square"):
+        bundle.load(copy)
+
+
 def test_a_bundle_without_its_network_says_what_it_is(copy):
     with pytest.raises(BundleError, match="has no detector network, only step; it is a sequence"):
         bundle.load(copy).network("detector")

@@ -11,7 +11,7 @@ import pytest
 from edge.backends import available
 from tests.conftest import MODELS, ROOT, call, refusal, start
 
-COMMANDS = ["run", "track", "associate", "check", "devices", "schema", "models", "bench"]
+COMMANDS = ["run", "track", "associate", "check", "devices", "schema", "models", "bench", "eval"]
 SAMPLE = "synthetic:portrait?frames=12"
 
 
@@ -102,10 +102,10 @@ def test_listing_into_a_closed_pipe_is_quiet():
         ("track {tmp}", 65, "no image"),
         (f"track {SAMPLE} --model nobody", 65, "nobody: no such model; installed are"),
         (f"track {SAMPLE} --model {MODELS}/lstm-step", 65, "takes x and no picture; .*load_step"),
-        (f"track {SAMPLE} --model {MODELS}/gru-batch", 65, "gru-batch: is a tracker, .*load_step"),
+        (f"track {SAMPLE} --model {MODELS}/gru-batch", 65, "gru-batch: takes x and no .*load_step"),
         (f"bench frame --model {MODELS}/encoder-step", 65, "is a sequence, not a detector"),
         ("bench step", 2, "bench step: no model; .* --model"),
-        (f"track {SAMPLE} --init 1,2,3,4", 2, "--init: following a target .* needs a tracker"),
+        (f"track {SAMPLE} --init 1,2,3,4 --model face", 2, "no model follows one; add a tracker"),
         (f"track {SAMPLE} --out {{tmp}}/no/out.jsonl", 73, "does not exist"),
         (f"track {SAMPLE} --out /dev/full", 73, "No space left|full|space"),
         ("track 0", 69, "/dev/video0"),

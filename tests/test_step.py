@@ -101,9 +101,9 @@ def test_interpreters_agree_over_300_steps():
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
-@pytest.mark.usefixtures("needs_onnx")
-def test_the_rows_of_a_batch_are_independent_tracks():
-    model = edge.load_step(MODELS / "gru-batch", "onnx")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_rows_of_a_batch_are_independent_tracks(backend):
+    model = edge.load_step(MODELS / "gru-batch", backend)
     with np.load(MODELS / "gru-batch" / "three-rows.npz") as recording:
         inputs = {n: recording[f"inputs/{n}"] for n in model.inputs}
         expected = {n: recording[f"outputs/{n}"] for n in model.manifest.outputs}
@@ -112,6 +112,67 @@ def test_the_rows_of_a_batch_are_independent_tracks():
         outputs, state = model.step({n: v[index] for n, v in inputs.items()}, state)
         for name, value in outputs.items():
             np.testing.assert_allclose(value, expected[name][index], atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tracks_come_and_go_between_steps_and_keep_their_own_state(backend):
+    model = edge.load_step(MODELS / "gru-batch", backend)
+    x = np.random.default_rng(4).normal(size=(4, 3)).astype(np.float32)
+    _, alone = run_all(model, [{"x": x[1:2]}, {"x": x[2:3]}])
+    _, state = model.step({"x": x[:2]}, model.initial_state(rows=2))  # rows a, b
+    kept = {name: value[1:] for name, value in state.items()}  # a leaves, c comes
+    grown = {n: np.concatenate([v, model.initial_state()[n]]) for n, v in kept.items()}
+    _, state = model.step({"x": x[2:]}, grown)
+    np.testing.assert_allclose(state["h"][:1], alone["h"], atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_track_at_all_is_a_legal_step(backend):
+    model = edge.load_step(MODELS / "gru-batch", backend)
+    outputs, state = model.step({"x": np.empty((0, 3), np.float32)}, model.initial_state(rows=0))
+    assert outputs["y"].shape == (0, 2)
+    assert state["h"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_encoding_first_and_stepping_with_the_features_is_one_step(backend):
+    model = edge.load_step(MODELS / "encoder-step", backend)
+    inputs, state = inputs_of(model, 1)[0], model.initial_state()
+    features = model.encode(inputs)
+    assert set(features) == {"feature"}
+    found, whole = model.step(features, state), model.step(inputs, state)
+    for part, wanted in zip(found, whole, strict=True):
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(part[name], value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_features_that_are_given_are_not_computed_over(backend):
+    model = edge.load_step(MODELS / "encoder-step", backend)
+    one, other = inputs_of(model, 2)
+    state = model.initial_state()
+    mixed, _ = model.step(one | model.encode(other), state)
+    np.testing.assert_array_equal(mixed["classes"], model.step(other, state)[0]["classes"])
+
+
+def test_a_model_of_one_network_has_no_encoder_to_run():
+    model = edge.load_step(MODELS / "lstm-step")
+    with pytest.raises(BackendError, match="lstm-step: has no encoder; call step"):
+        model.encode(inputs_of(model, 1)[0])
+
+
+def per_track(manifest):
+    manifest["state"]["scope"] = "per_track"
+    manifest["inputs"]["x"]["shape"][0] = manifest["outputs"]["y"]["shape"][0] = -1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_network_for_one_row_is_refused_where_the_state_belongs_to_a_track(backend, tmp_path):
+    folder = changed(tmp_path, "lstm-step", per_track)
+    with pytest.raises(
+        BundleError, match=r"'.' is float32 \[1, .\], but its first dimension must be"
+    ):
+        edge.load_step(folder, backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import edge
+from edge import bundle as bundles
 from edge.config import DetectionSettings
 from edge.errors import UsageError
+from edge.geometry import iou
 from edge.sources.synthetic import SyntheticPortrait
 from edge.tracker import Tracker
 from tests.conftest import ScriptedDetector, plain_frame
@@ -20,6 +22,35 @@ def test_faces_of_the_sample_are_tracked_along_their_known_paths():
     assert len(ids) == 2
     assert {track.status for track in tracks} == {"confirmed"}
     assert {track.label for track in tracks} == {"face"}
+
+
+def test_faces_of_the_sample_are_followed_with_the_detector_at_every_tenth_frame():
+    if "track" not in bundles.installed():
+        pytest.skip("needs the bundle `track`")
+    source, tracker = SyntheticPortrait(frames=120), Tracker.from_models(["face", "track"])
+    looks, ids, overlaps = Looks(tracker), set(), []
+    while (frame := source.read()) is not None:
+        tracks = tracker.update(frame)
+        ids |= {track.id for track in tracks}
+        found = np.array([track.box for track in tracks])
+        truth = np.array([box for _, box in source.truth(frame.index)])
+        overlaps += iou(truth, found).max(axis=1).tolist()
+    assert 12 <= looks.count <= 20
+    assert len(ids) == 2
+    assert np.mean(overlaps) > 0.8
+
+
+class Looks:
+    """Counts how often a tracker's first detector looks at a whole frame."""
+
+    def __init__(self, tracker):
+        (detector,) = tracker._detectors
+        self.count, self._detect = 0, detector.detect
+        detector.detect = self
+
+    def __call__(self, image, region=None):
+        self.count += region is None
+        return self._detect(image, region)
 
 
 def test_a_black_frozen_or_repeated_frame_is_never_looked_at(one_box):

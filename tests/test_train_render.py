@@ -112,8 +112,8 @@ def test_a_crop_that_is_drawn_shows_what_a_crop_of_the_frame_shows(stills, motio
     plan = scenes(Stills(*smooth, stills.aspects), motion, QUIET, 2, 4)
     frames = draw(plan, whole(plan, 256), 256, 256).flatten(0, 1)
     boxes = plan.boxes.flatten(0, 1)
-    cut = crop(frames, boxes, 2.0, 48)
-    drawn = draw(plan, region(plan.boxes, 2.0), 48, 256).flatten(0, 1)
+    cut = crop(frames, region(boxes, 2.0, 0.4), 48)
+    drawn = draw(plan, region(plan.boxes, 2.0, 0.4), 48, 256).flatten(0, 1)
     assert (cut - drawn).abs().mean() < 0.03
 
 
@@ -201,19 +201,30 @@ def test_a_crop_is_the_one_that_opencv_cuts(box):
     # Smooth, for OpenCV 4 rounds where it reads to a 32nd of a pixel.
     random = np.random.default_rng(0).uniform(0, 255, (7, 9, 3)).astype(np.float32)
     frame = np.clip(cv2.resize(random, (120, 90), interpolation=cv2.INTER_CUBIC), 0, 255)
-    left, top, right, bottom = region(torch.tensor([box]), 2.0)[0].tolist()
+    left, top, right, bottom = region(torch.tensor([box]), 2.0, 0.0)[0].tolist()
     x, y = (right - left) / 96, (bottom - top) / 96
     matrix = np.array([[x, 0, left + x / 2 - 0.5], [0, y, top + y / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     wanted = cv2.warpAffine(frame, matrix, (96, 96), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     image = torch.from_numpy(frame).permute(2, 0, 1)[None]
-    got = crop(image, torch.tensor([box]), 2.0, 96)[0].permute(1, 2, 0).numpy()
+    got = crop(image, region(torch.tensor([box]), 2.0, 0.0), 96)[0].permute(1, 2, 0).numpy()
     assert np.abs(got - wanted).max() <= 1.0
 
 
 def test_a_box_fills_the_middle_of_its_own_crop():
     box = torch.tensor([[10.0, 20.0, 40.0, 80.0]])
-    assert to_view(box, region(box, 2.0), 96).tolist() == [pytest.approx([24, 24, 72, 72])]
+    assert to_view(box, region(box, 2.0, 0.0), 96).tolist() == [pytest.approx([24, 24, 72, 72])]
+
+
+def test_a_tall_box_is_cut_wider_the_squarer_the_crop_and_the_area_stays():
+    box = torch.tensor([[0.0, 0.0, 10.0, 40.0]])
+    widths = []
+    for square in (0.0, 0.4, 1.0):
+        left, top, right, bottom = region(box, 2.0, square)[0].tolist()
+        assert (right - left) * (bottom - top) == pytest.approx(4 * 400)
+        assert (left + right, top + bottom) == pytest.approx((10, 40))
+        widths.append(right - left)
+    assert widths == pytest.approx([20, 20 * 2**0.4, 40])
 
 
 def test_jpeg_keeps_flat_pictures_and_coarsens_by_quality():
@@ -232,7 +243,7 @@ def test_looking_at_one_frame_shows_what_a_crop_of_the_whole_frame_shows(stills,
     scene, frames = renderer.begin(seeded(7)), renderer.sequences(seeded(7))
     assert torch.equal(scene.plan.boxes, frames.boxes)
     seen = renderer.look(seeded(), scene, 3, frames.boxes[:, 3])
-    cut = crop(frames.images[:, 3].float(), frames.boxes[:, 3], 2.0, 96)
+    cut = crop(frames.images[:, 3].float(), renderer.region(frames.boxes[:, 3]), 96)
     assert (seen.float() - cut).abs().mean() < 8
 
 

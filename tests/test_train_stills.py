@@ -1,16 +1,18 @@
 """Free photographs: licences read, drawings left out, the same pictures give the same sets."""
 
 import shutil
+import struct
 import subprocess
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 
-from edge.errors import DataError, SourceError
+from edge.errors import DataError, SourceError, UsageError
 from train import stills
 from train.licences import licence_of
-from train.packages import Apt, Package
+from train.packages import Apt, Package, unpack_resources
 from train.pictures import cut_out, fingerprint, is_photograph, tiles
 from train.sources import Source
 
@@ -63,10 +65,30 @@ def package(tmp_path, text=DEP5, **pictures):
     return Package("wall", "1.0-1", folder)
 
 
-def gathered(found):
+def gathered(found, **source):
     collection = stills.Collection()
-    stills.gather(found, Source("wall"), collection)
+    stills.gather(found, Source("wall", **source), collection)
     return collection
+
+
+def resources(compressed=1):
+    """A Qt resource archive, version 2, of a/b.txt (stored) and a/c.txt (compressed)."""
+    names, at = b"", {"": 0}
+    for name in ("a", "b.txt", "c.txt"):
+        at[name] = len(names)
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+    packed = struct.pack(">I", 5) + zlib.compress(b"hello")  # the length comes first
+    contents = b"".join(struct.pack(">I", len(part)) + part for part in (b"bye", packed))
+    entries = [
+        ("", 2, 1, 1),  # name (the root's is void), flags, children, the first of them
+        ("a", 2, 2, 2),
+        ("b.txt", 0, 0, 0),  # ..., ..., land and language, where its content is
+        ("c.txt", compressed, 0, 7),
+    ]
+    tree = b"".join(struct.pack(">IHIIQ", at[name], *rest, 0) for name, *rest in entries)
+    start = 20
+    parts = (2, start, start + len(tree), start + len(tree) + len(contents))
+    return b"qres" + struct.pack(">4I", *parts) + tree + contents + names
 
 
 @pytest.mark.parametrize(
@@ -88,6 +110,20 @@ def test_prose_lists_are_read_by_file_name_and_silence_is_not_free():
     assert licence_of(text, "usr/share/Sea.jpg").holder == "2012 Ann"
     assert not licence_of("All rights reserved.", "x.jpg").is_free
     assert not licence_of("Creative Commons Attribution NonCommercial", "x.jpg").is_free
+
+
+def test_a_place_in_the_source_is_compared_whole_and_has_to_be_named():
+    text = "Files: *\nLicense: MIT\n\nFiles: a/x.jpg\nLicense: CC0\n\nFiles: b/*\nLicense: ISC\n"
+    assert licence_of(text, "a/x.jpg", whole=True).name == "CC0"
+    assert licence_of(text, "b/c/x.jpg", whole=True).name == "ISC"
+    assert licence_of(text, "d/x.jpg").name == "CC0"
+    assert not licence_of(text, "d/x.jpg", whole=True).is_free
+
+
+def test_the_place_in_the_source_begins_at_the_named_folder():
+    source = Source("game", tree="src")
+    assert source.place_in_source("usr/share/x.rcc/game/src/art/cow.jpg") == "src/art/cow.jpg"
+    assert Source("game").place_in_source("usr/share/cow.jpg") == "usr/share/cow.jpg"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +152,17 @@ def test_a_picture_that_is_not_free_is_refused_before_it_is_looked_at(tmp_path):
     found = gathered(package(tmp_path, tree=photograph(1), secret=photograph(2), toy=drawing()))
     assert [picture.file for picture in found.index] == ["usr/share/art/tree.png"]
     assert found.left_out == {"wall: licence is 'CC-BY-NC-4.0'": 1, "wall: no photograph": 1}
+
+
+def test_pictures_that_were_looked_at_are_not_sieved_but_need_a_tile(tmp_path):
+    soft = cv2.resize(photograph(1)[:4, :4], (400, 300), interpolation=cv2.INTER_CUBIC)
+    soft[:, 60:190] = photograph(2)[:, :130]  # two thirds are even, more than in a photograph
+    plain = np.full((300, 400, 3), 90, np.uint8)
+    found = package(tmp_path, soft=soft, plain=plain)
+    assert gathered(found).left_out == {"wall: no photograph": 2}
+    looked_at = gathered(found, was_looked_at=True)
+    assert [picture.file for picture in looked_at.index] == ["usr/share/art/soft.png"]
+    assert looked_at.left_out == {"wall: flat in every tile": 1}
 
 
 def test_the_same_picture_in_another_size_is_used_once(tmp_path):
@@ -157,6 +204,27 @@ def test_a_cut_out_is_trimmed_to_what_is_opaque():
     assert opaque.any(1).all()
 
 
+def test_a_resource_archive_becomes_a_folder_of_its_files(tmp_path):
+    archive = tmp_path / "game.rcc"
+    archive.write_bytes(resources())
+    unpack_resources(archive)
+    files = {p.relative_to(archive).as_posix(): p.read_bytes() for p in archive.rglob("*.txt")}
+    assert files == {"a/b.txt": b"bye", "a/c.txt": b"hello"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK12", "begins with b'PK12', not b'qres'; fetch it again"),
+        (resources(compressed=4), "a/c.txt is compressed by zstd; take an older release"),
+    ],
+)
+def test_a_resource_archive_that_cannot_be_read_is_one_line(tmp_path, content, message):
+    (tmp_path / "game.rcc").write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        unpack_resources(tmp_path / "game.rcc")
+
+
 def test_without_apt_it_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(SourceError, match="apt-get: is not installed; build the sets on a Debian"):
@@ -175,3 +243,13 @@ def test_a_real_package_is_fetched_unpacked_and_its_licence_read(tmp_path):
     stills.gather(found, Source("phosh-wallpapers"), collection)
     assert {picture.licence for picture in collection.index} == {"CC-BY-SA-4"}
     assert collection.index[0].version == found.version
+
+
+def test_a_small_set_is_made_of_the_packages_that_are_named(tmp_path, capsys):
+    assert {source.package for source in stills.chosen("scratch,python3-skimage")} == {
+        "scratch",
+        "python3-skimage",
+    }
+    assert stills.chosen("") == list(stills.SOURCES)
+    assert stills.main(["--out", str(tmp_path), "--only", "no-such"]) == UsageError.exit_code
+    assert "no-such is no source of pictures" in capsys.readouterr().err

@@ -1,8 +1,9 @@
 """Settings of data and scenes: a TOML file, typed and checked; errors name file, key and value."""
 
+import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -45,7 +46,9 @@ class SceneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Pixels a side of the frames of a sequence, and of the plane in which targets move."""
     crop_size: Annotated[int, msgspec.Meta(ge=16, le=512)] = 96
     context: Annotated[float, msgspec.Meta(gt=1.0, le=8.0)] = 2.0
-    """A crop covers so many times the box, in width and in height."""
+    """A crop covers so many times the box: the root of the ratio of their areas."""
+    square: Share = 0.4
+    """0: a crop has the box's shape, before it is made a square, to 1: it is cut as a square."""
     smallest: Annotated[float, msgspec.Meta(ge=8.0, le=1024.0)] = 20.0
     """Pixels of the smallest target: the root of its area."""
     largest: Annotated[float, msgspec.Meta(ge=8.0, le=1024.0)] = 100.0
@@ -67,6 +70,32 @@ class LightSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     jpeg: Share = 0.4
 
 
+class FittingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How long, how fast: AdamW, warm-up, a plateau, and a fall to nothing at the end."""
+
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 0
+    steps: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    rate: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 2e-3
+    decay: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1e-3
+    warm_up: Annotated[int, msgspec.Meta(ge=0)] = 200
+    """Steps until the rate is reached."""
+    fall: Share = 0.4
+    """Of all steps, at the end: the rate falls as half a cosine."""
+    clip: Annotated[float, msgspec.Meta(gt=0.0)] = 5.0
+    """The gradient's norm at most."""
+    average: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.997
+    """What a step keeps of the averaged weights."""
+    checkpoint_s: Annotated[float, msgspec.Meta(gt=0.0)] = 60.0
+    validate_every: Annotated[int, msgspec.Meta(ge=50)] = 500
+    """Steps; a multiple of 50."""
+
+    def share(self, step: int) -> float:
+        """Return what of `rate` is used at a step."""
+        rise = min(1.0, (step + 1) / (self.warm_up + 1))
+        left = (self.steps - step) / max(1.0, self.fall * self.steps)
+        return rise * (0.5 - 0.5 * math.cos(math.pi * min(1.0, max(0.0, left))))
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A configuration of the training."""
 
@@ -77,7 +106,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Crops of a scene beside its template, where frames stand alone."""
     length: Count = 24
     """Frames of a sequence."""
+    mistaken: Share = 0.15
+    """Of searches: the template is another scene's, and the target absent."""
+    stage: Literal["looking", "following"] = "looking"
+    """Single looks, or sequences in closed loop."""
+    memory: bool = True
+    """Of `following`: False is the control, the same net whose memory is always empty."""
+    pauses: tuple[Count, Count] = (6, 16)
+    """Of `following`: frames from one box that is given to the next, at least and at most."""
+    followed: Annotated[float, msgspec.Meta(ge=0.0)] = 0.5
+    """Of `following`: weight of the box that is followed, beside what each look says."""
+    foreseen: Annotated[float, msgspec.Meta(ge=0.0)] = 0.1
+    """Of `following`: weight of the forecast."""
     data: DataSettings = DataSettings()
+    fitting: FittingSettings = FittingSettings()
     scene: SceneSettings = SceneSettings()
     light: LightSettings = LightSettings()
 

@@ -2,8 +2,10 @@
 
 The geometry, exactly. A frame's pixel (i, j) covers [j, j + 1) x [i, i + 1), so that its centre is
 at (j + .5, i + .5); boxes are left, top, right, bottom in that plane. The region of a box is its
-centre, its width times `context` and its height times `context`: width and height are warped
-separately, the region always becomes a square. Output pixel (i, j) of n shows the frame at
+centre; its width is context * w ** (1 - square) * s ** square, s the root of w * h, its height
+likewise. So 0 warps width and height separately and 1 cuts a square; in any case the crop becomes a
+square, and the region's area is context ** 2 times the box's. Output pixel (i, j) of n shows the
+frame at
 
     x = region.left + (j + .5) * region.width / n,    y likewise,
 
@@ -17,35 +19,36 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def region(boxes: Tensor, context: float) -> Tensor:
+def region(boxes: Tensor, context: float, square: float) -> Tensor:
     """Return what a crop covers.
 
     Args:
-        boxes: (..., 4) left, top, right, bottom in frame pixels.
-        context: How many times the box, in each direction.
+        boxes: (..., 4) left, top, right, bottom in frame pixels; each must have an area.
+        context: How many times the box: the root of the ratio of their areas.
+        square: 0: of the box's shape, to 1: a square.
 
     Returns:
         (..., 4) likewise.
     """
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2  # (..., 2)
-    half = (boxes[..., 2:] - boxes[..., :2]) * (context / 2)  # (..., 2)
+    size = boxes[..., 2:] - boxes[..., :2]  # (..., 2)
+    side = size.prod(-1, keepdim=True).sqrt()  # (..., 1)
+    half = size * (side / size) ** square * (context / 2)  # (..., 2)
     return torch.cat([centre - half, centre + half], -1)  # (..., 4)
 
 
-def crop(frames: Tensor, boxes: Tensor, context: float, size: int) -> Tensor:
+def crop(frames: Tensor, views: Tensor, size: int) -> Tensor:
     """Cut a square out of each frame.
 
     Args:
         frames: (B, C, H, W) float.
-        boxes: (B, 4) left, top, right, bottom in frame pixels; each must have an area.
-        context: How many times the box, in each direction.
+        views: (B, 4) left, top, right, bottom in frame pixels, as `region` gives them.
         size: Pixels a side of the result.
 
     Returns:
         (B, C, size, size).
     """
     height, width = frames.shape[-2:]
-    views = region(boxes, context)  # (B, 4)
     x, y = view_points(views, size, size)  # (B, size), (B, size)
     x = x * (2 / width) - 1  # (B, size) -1..1 from edge to edge
     y = y * (2 / height) - 1  # (B, size)

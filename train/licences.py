@@ -43,20 +43,22 @@ class Licence:
 UNKNOWN = Licence("not stated", "")
 
 
-def licence_of(copyright_text: str, path: str) -> Licence:
+def licence_of(copyright_text: str, path: str, whole: bool = False) -> Licence:
     """Return the terms of one file of a package.
 
     Args:
         copyright_text: The package's `copyright`: Debian's machine-readable format 1.0, or prose.
         path: Where the file is installed; the patterns name the place in the source, so that names
             and folders are compared from their end.
+        whole: `path` is the place in the source and compared as it stands. `*` alone does not
+            count then: where pictures are listed, one that is not was forgotten.
     """
     if not re.search(r"(?m)^Files:", copyright_text):
         return _from_prose(copyright_text, PurePosixPath(path).name)
-    found = UNKNOWN
+    found, covers = UNKNOWN, _names if whole else _covers
     for paragraph in re.split(r"\n\s*\n", copyright_text):
         fields = _fields(paragraph)
-        if any(_covers(pattern, path) for pattern in fields.get("Files", "").split()):
+        if any(covers(path, pattern) for pattern in fields.get("Files", "").split()):
             name = fields.get("License", "").split("\n")[0].strip() or UNKNOWN.name
             found = Licence(
                 name, " ".join(fields.get("Copyright", "").split())
@@ -70,7 +72,11 @@ def _fields(paragraph: str) -> dict[str, str]:
     return {key: value.strip() for key, value in matches}
 
 
-def _covers(pattern: str, path: str) -> bool:
+def _names(path: str, pattern: str) -> bool:
+    return pattern != "*" and fnmatchcase(path, pattern)
+
+
+def _covers(path: str, pattern: str) -> bool:
     """Compare a source pattern with an installed path: whole for `*`, else by its last parts."""
     if pattern == "*":
         return True

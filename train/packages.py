@@ -5,14 +5,17 @@ rights are needed, and the suites are ours whatever release the machine runs.
 """
 
 import shutil
+import struct
 import subprocess
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import SourceError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_FOLDER, _ZLIB, _ZSTD = 2, 1, 4  # flags of an entry of a Qt resource archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Apt:
             self._run("download", f"{name}/{suite}", cwd=place / "deb")
             (deb,) = (place / "deb").glob("*.deb")
             subprocess.run(["dpkg-deb", "-x", deb, place / "root"], check=True)
+            for archive in sorted((place / "root").rglob("*.rcc")):
+                unpack_resources(archive)
             (place / "version").write_text(deb.name.split("_")[1].replace("%3a", ":"))
             shutil.rmtree(place / "deb")
         return Package(name, (place / "version").read_text(), place / "root")
@@ -102,6 +107,46 @@ class Apt:
             raise SourceError(
                 f"apt-get {' '.join(words)}: {why}; look at the network and {self._mirror}"
             )
+
+
+def unpack_resources(archive: Path) -> None:
+    """Put a folder of what is in a Qt resource archive (.rcc) in its place.
+
+    Raises:
+        SourceError: It is none, or compressed in a way that Python cannot undo.
+    """
+    data = archive.read_bytes()
+    if data[:4] != b"qres":
+        raise SourceError(f"{archive}: begins with {data[:4]!r}, not b'qres'; fetch it again")
+    archive.unlink()
+    for path, content in _resources(data, archive):
+        place = archive / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def _resources(data: bytes, archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file; the format is that of Qt's qresource.cpp."""
+    version, tree, contents, names = struct.unpack_from(">4I", data, 4)
+    size = 14 if version == 1 else 22  # bytes an entry; later ones add the time of change
+    entries = [(0, "")]
+    while entries:
+        number, folder = entries.pop()
+        name, flags, count, start = struct.unpack_from(">IHII", data, tree + number * size)
+        (length,) = struct.unpack_from(">H", data, names + name)
+        begin = names + name + 6  # after the length and a hash
+        own = data[begin : begin + 2 * length].decode("utf-16-be") if number else ""  # 0: the root
+        path = f"{folder}{own}"
+        if flags & _FOLDER:
+            inside = f"{path}/" if path else ""
+            entries += [(start + child, inside) for child in range(count)]
+            continue
+        if flags & _ZSTD:
+            raise SourceError(f"{archive}: {path} is compressed by zstd; take an older release")
+        (length,) = struct.unpack_from(">I", data, contents + start)
+        begin = contents + start + 4
+        content = data[begin : begin + length]
+        yield path, zlib.decompress(content[4:]) if flags & _ZLIB else content
 
 
 def _mirror() -> str:

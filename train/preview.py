@@ -34,7 +34,7 @@ def sheet(renderer: Renderer, settings: Settings, generator: torch.Generator) ->
     scene = settings.scene
     rows = []
     for i in range(len(frames.images)):
-        crops = crop(frames.images[i].float(), frames.boxes[i], scene.context, scene.crop_size)
+        crops = crop(frames.images[i].float(), renderer.region(frames.boxes[i]), scene.crop_size)
         pictures = crops.round().byte().permute(0, 2, 3, 1).cpu().numpy()  # (T, s, s, 3)
         rows.append(np.hstack([_drawn(frames, i, t) for t in chosen]))
         rows.append(np.hstack([_fitted(pictures[t]) for t in chosen]))

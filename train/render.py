@@ -23,6 +23,7 @@ class Batch:
     boxes: Tensor  # (B, T, 4) left, top, right, bottom in pixels of `images`
     presence: Tensor  # (B, T) share of the target that can be seen, 0..1
     dt: Tensor  # (B, T) seconds since the frame before; one frame's time for the first
+    reference: Tensor  # (B, T, 2) width, height of the box a crop was cut around; or of `boxes`
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Renderer:
         """
         self._director = Director(stills, motion, settings.scene)
         self._settings = settings
+        self._device = stills.tiles.device
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Return a generator on the device that renders."""
+        return torch.Generator(self._device).manual_seed(seed)
 
     def sequences(self, generator: torch.Generator) -> Batch:
         """Return frames, with images (scenes, length, 3, frame_size, frame_size)."""
@@ -54,7 +60,7 @@ class Renderer:
         size = settings.scene.frame_size
         whole = torch.tensor([0.0, 0.0, size, size], device=generator.device)  # (4,)
         images = self._shoot(dice, scene, whole.expand_as(scene.plan.boxes), size)
-        return self._batch(images, scene.plan.boxes, scene.plan)
+        return self._batch(images, scene.plan.boxes, scene.plan, scene.plan.boxes)
 
     def crops(self, generator: torch.Generator) -> Batch:
         """Return a template and searches: images (scenes, 1 + searches, 3, crop_size, crop_size).
@@ -65,10 +71,12 @@ class Renderer:
         settings, dice = self._settings, Dice(generator)
         plan = self._director.plan(dice, settings.scenes, 1 + settings.searches, alone=True)
         scene = Scene(plan, draw_light(dice, settings.light, settings.scenes))
-        views = region(_guesses(dice, plan.boxes), settings.scene.context)  # (B, T, 4)
+        guesses = _guesses(dice, plan.boxes)  # (B, T, 4)
+        views = self.region(guesses)  # (B, T, 4)
         size = settings.scene.crop_size
         images = self._shoot(dice, scene, views, size)  # (B, T, 3, s, s)
-        return self._batch(images, to_view(plan.boxes, views, size), plan)
+        boxes, cut = (to_view(b, views, size) for b in (plan.boxes, guesses))  # (B, T, 4) each
+        return self._batch(images, boxes, plan, cut)
 
     def begin(self, generator: torch.Generator) -> Scene:
         """Draw sequences without rendering them; `look` renders what a tracker looks at."""
@@ -89,7 +97,7 @@ class Renderer:
             (B, 3, crop_size, crop_size) uint8.
         """
         settings = self._settings.scene
-        views = region(boxes, settings.context)[:, None]  # (B, 1, 4)
+        views = self.region(boxes)[:, None]  # (B, 1, 4)
         moment = Scene(scene.plan.at(frame), scene.light)
         images = self._shoot(Dice(generator), moment, views, settings.crop_size)
         return _pixels(images)[:, 0]
@@ -98,8 +106,13 @@ class Renderer:
         images = draw(scene.plan, views, size, self._settings.scene.frame_size)  # (B, T, 3, s, s)
         return expose(dice, images, scene.light, self._settings.light)  # (B, T, 3, s, s)
 
-    def _batch(self, images: Tensor, boxes: Tensor, plan: Plan) -> Batch:
-        return Batch(_pixels(images), boxes, plan.presence, plan.skips / self._settings.data.fps)
+    def region(self, boxes: Tensor) -> Tensor:
+        """Return what the crops of boxes (..., 4) cover, likewise."""
+        return region(boxes, self._settings.scene.context, self._settings.scene.square)
+
+    def _batch(self, images: Tensor, boxes: Tensor, plan: Plan, cut: Tensor) -> Batch:
+        dt = plan.skips / self._settings.data.fps  # (B, T)
+        return Batch(_pixels(images), boxes, plan.presence, dt, cut[..., 2:] - cut[..., :2])
 
 
 def _pixels(images: Tensor) -> Tensor:

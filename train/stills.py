@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from edge.cli import guarded
-from edge.errors import DataError
+from edge.errors import DataError, UsageError
 from edge.stderr import tell
 from edge.types import Array, Image
 from train.licences import licence_of
@@ -71,11 +71,12 @@ def gather(package: Package, source: Source, collection: Collection) -> None:
     text = package.copyright
     for path in _files(package.folder, source):
         place = path.relative_to(package.folder).as_posix()
-        licence = licence_of(text, place)
+        licence = licence_of(text, source.place_in_source(place), whole=bool(source.tree))
         if not licence.is_free:
             collection.left_out[f"{package.name}: licence is {licence.name!r}"] += 1
             continue
-        reason = _add(path, (package, place, licence.name, licence.holder), collection)
+        origin = (package, place, licence.name, licence.holder)
+        reason = _add(path, origin, collection, sieved=not source.was_looked_at)
         if reason:
             collection.left_out[f"{package.name}: {reason}"] += 1
 
@@ -87,35 +88,40 @@ def _files(folder: Path, source: Source) -> Iterator[Path]:
             yield path
 
 
-def _add(path: Path, origin: tuple[Package, str, str, str], collection: Collection) -> str:
+def _add(
+    path: Path, origin: tuple[Package, str, str, str], collection: Collection, sieved: bool
+) -> str:
     """Add a picture; return why not, empty where it was."""
     image = read(path)
     if image is None:
         return "cannot be read"
     package, place, licence, holder = origin
-    holder = holder[:_HOLDER]
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
     cut = cut_out(image, CUT_OUT) if image.shape[2] == 4 else None
-    colours = np.ascontiguousarray(image[..., :3])
-    if cut is None and (min(image.shape[:2]) < 200 or _has_holes(image)):
-        return "too small, or a cut-out that is drawn, small or thin"
-    if cut is None and not is_photograph(colours):
-        return "no photograph"
+    cells = tiles(np.ascontiguousarray(image[..., :3]), TILE, MOST_TILES) if cut is None else []
+    reason = "" if cut else _why_not(image, cells, sieved)
+    if reason:
+        return reason
     if not collection.is_new(image if cut is None else cut[0]):
         return "a twin of another"
     kind, row = "photo" if cut is None else "cut-out", len(collection.index)
     height, width = image.shape[:2]
     split = "held-out" if int(sha[:8], 16) < HELD_OUT * 2**32 else "train"
-    collection.index.append(
-        Picture(
-            place, package.name, package.version, licence, holder, sha, width, height, kind, split
-        )
-    )
-    if cut is None:
-        collection.tiles += [(row, tile) for tile in tiles(colours, TILE, MOST_TILES)]
-    else:
+    known = (place, package.name, package.version, licence, holder[:_HOLDER])
+    collection.index.append(Picture(*known, sha, width, height, kind, split))
+    collection.tiles += [(row, tile) for tile in cells]
+    if cut is not None:
         collection.cutouts.append((row, *cut))
     return ""
+
+
+def _why_not(image: Image, cells: list[Image], sieved: bool) -> str:
+    """Return what is wrong with a picture that is to be cut into tiles."""
+    if min(image.shape[:2]) < 200 or _has_holes(image):
+        return "too small, or a cut-out that is drawn, small or thin"
+    if sieved and not is_photograph(np.ascontiguousarray(image[..., :3])):
+        return "no photograph"
+    return "" if cells else "flat in every tile"
 
 
 def _has_holes(image: Image) -> bool:
@@ -162,11 +168,27 @@ def summary(collection: Collection) -> list[str]:
     ]
 
 
+def chosen(names: str) -> list[Source]:
+    """Return the sources of the packages `a,b`, or all where none is named.
+
+    Raises:
+        UsageError: There is no such package among them.
+    """
+    wanted = [name for name in names.split(",") if name]
+    known = {source.package for source in SOURCES}
+    if unknown := sorted(set(wanted) - known):
+        raise UsageError(
+            f"--only: {unknown[0]} is no source of pictures; there are {', '.join(sorted(known))}"
+        )
+    return [source for source in SOURCES if not wanted or source.package in wanted]
+
+
 def _run(args: Namespace) -> int:
+    sources = chosen(args.only)
     collection = Collection()
     apt = Apt(args.cache or args.out / "packages", SUITES)
     apt.update()
-    for source in SOURCES:
+    for source in sources:
         tell(f"{source.package} from {source.suite}")
         gather(apt.fetch(source.package, source.suite), source, collection)
     for reason, count in sorted(collection.left_out.items()):
@@ -185,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m train.stills", description="Get free photographs.")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the sets")
     parser.add_argument("--cache", type=Path, help="where packages are kept (OUT/packages)")
+    parser.add_argument("--only", default="", metavar="A,B", help="packages; a small set, to try")
     args = parser.parse_args(argv)
     return guarded("train.stills", lambda: _run(args))
 

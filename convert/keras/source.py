@@ -13,11 +13,11 @@ from convert.keras.graph import Call, Value, Walk, frame_shape, require_graph
 from convert.keras.naming import plain, reason, unique
 from convert.keras.rules import Cell, cell_of
 from convert.keras.running import frame, whole
-from convert.keras.writing import Traced, to_onnx, to_tflite
+from convert.keras.writing import Traced, over_rows, to_onnx, to_tflite
 from convert.model import LayerNote, Sequences
 from convert.quiet import quiet
 from edge.errors import EdgeError
-from edge.manifest import NetworkFormat, Role, StateTensor
+from edge.manifest import Kind, NetworkFormat, Role, StateTensor
 from edge.types import Array, TensorSpec
 
 _CHECKED = 50  # frames on which the walk is held against Keras, whose TimeDistributed is slow
@@ -29,7 +29,9 @@ _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
 class KerasSource:
     """A Functional or Sequential Keras model with recurrent layers; see `SourceModel`."""
 
+    kind: Kind = "sequence"
     formats: tuple[NetworkFormat, ...] = ("tflite", "onnx")
+    batched = formats
 
     def __init__(self, model: Any, *, fuse: bool = False) -> None:
         """Check a model and take it apart.
@@ -101,7 +103,7 @@ class KerasSource:
                 f"{reason(error)}; correct the model and save it again"
             ) from error
 
-    def network(self, role: Role, fmt: NetworkFormat) -> bytes:
+    def network(self, role: Role, fmt: NetworkFormat, rows: int = 1) -> bytes:
         """Return one network as a file; see `SourceModel`.
 
         Raises:
@@ -109,6 +111,7 @@ class KerasSource:
             MissingExtra: The exporter is not installed.
         """
         traced = self._encoder() if role == "encoder" else self._step()
+        traced = traced if rows == 1 else over_rows(traced, rows)
         try:
             return to_tflite(traced) if fmt == "tflite" else to_onnx(traced)
         except EdgeError:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from convert.errors import ConvertError, MissingExtra
+from convert.model import FREE
 from convert.quiet import quiet
 from edge.types import TensorSpec
 
@@ -24,6 +25,26 @@ class Traced:
     inputs: Mapping[str, TensorSpec]
     variables: list[Any]
     """Keras variables that the function may use."""
+
+
+def over_rows(traced: Traced, rows: int) -> Traced:
+    """Return a network for several rows; every operator works on all of them at once.
+
+    Args:
+        traced: For one row.
+        rows: Their number, or FREE.
+    """
+
+    def row(given: Mapping[str, Any]) -> dict[str, Any]:
+        found = traced.run({name: value[None] for name, value in given.items()})
+        return {name: value[0] for name, value in found.items()}
+
+    def run(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = tf.vectorized_map(row, dict(tensors), fallback_to_while_loop=False)
+        return found
+
+    inputs = {n: replace(spec, shape=(rows, *spec.shape[1:])) for n, spec in traced.inputs.items()}
+    return Traced(run, inputs, traced.variables)
 
 
 def to_tflite(traced: Traced) -> bytes:
@@ -113,7 +134,10 @@ def _check_operators(graph: Any) -> None:
 
 def _function(traced: Traced) -> Any:
     names = list(traced.inputs)
-    signature = [tf.TensorSpec(s.shape, s.dtype, name) for name, s in traced.inputs.items()]
+    signature = [
+        tf.TensorSpec([None if side == FREE else side for side in s.shape], s.dtype, name)
+        for name, s in traced.inputs.items()
+    ]
 
     def run(*tensors: Any) -> dict[str, Any]:
         found = traced.run(dict(zip(names, tensors, strict=True)))

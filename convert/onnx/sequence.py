@@ -19,7 +19,7 @@ from convert.onnx.mixing import check_steps
 from convert.onnx.rules import check_operators, detail, recurrent
 from convert.onnx.states import drop_mirrors, expose, sequence_inputs, unique_names
 from convert.onnx.timeline import find_timeline
-from edge.manifest import NetworkFormat, Role, StateTensor
+from edge.manifest import Kind, NetworkFormat, Role, StateTensor
 from edge.types import Array, TensorSpec
 
 
@@ -30,6 +30,8 @@ class OnnxSequence:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     states: tuple[StateTensor, ...]
+    kind: Kind = "sequence"
+    batched: Sequence[NetworkFormat] = ()
     roles: Sequence[Role] = ("step",)
     formats: Sequence[NetworkFormat] = ("onnx",)
 
@@ -79,9 +81,9 @@ class OnnxSequence:
             for key in self.outputs
         }
 
-    def network(self, role: Role, fmt: NetworkFormat) -> bytes:
+    def network(self, role: Role, fmt: NetworkFormat, rows: int = 1) -> bytes:
         """Return the step; see `SourceModel.network`."""
-        if role not in self.roles or fmt not in self.formats:
+        if role not in self.roles or fmt not in self.formats or rows != 1:
             raise ConvertError(
                 f"{self._name}: becomes no {role} as {fmt}, an ONNX model becomes a step as onnx; "
                 "ask for that"

@@ -1,7 +1,7 @@
 """Writes one network of a plan as a graph of its own: one frame in, one frame out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,9 +21,11 @@ class Network:
 
     module: fx.GraphModule
     inputs: Mapping[str, tuple[int, ...]]
-    """Of its forward, in order."""
+    """Of its forward, in order; a first dimension of -1 is free."""
     outputs: tuple[str, ...]
     """In order."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Of inputs that are not float32."""
 
 
 def build(plan: Plan, role: Role) -> Network:

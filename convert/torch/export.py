@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from convert.errors import ConvertError, MissingExtra
+from convert.model import FREE
 from convert.quiet import quiet
 from convert.torch.build import Network
 from convert.torch.load import first_line
 from edge.manifest import NetworkFormat
 
 _OPSET = 18
+_TRIED_ROWS = 2  # of a free batch: one row would be taken for a dimension that is always one
 _INSTALL = "pip install 'edgetrack[convert-torch]'"
 
 
@@ -42,7 +44,23 @@ def write(network: Network, fmt: NetworkFormat) -> bytes:
 
 
 def _samples(network: Network) -> dict[str, torch.Tensor]:
-    return {name: torch.zeros(shape) for name, shape in network.inputs.items()}
+    types = {name: getattr(torch, network.types.get(name, "float32")) for name in network.inputs}
+    return {
+        name: torch.zeros(
+            [_TRIED_ROWS if side == FREE else side for side in shape], dtype=types[name]
+        )
+        for name, shape in network.inputs.items()
+    }
+
+
+def _free(network: Network) -> tuple[dict[int, Any], ...] | None:
+    """Return which dimensions of every input are free, and that they are as many; None: none is."""
+    rows = torch.export.Dim("rows", min=1)
+    free = tuple(
+        {axis: rows for axis, side in enumerate(shape) if side == FREE}
+        for shape in network.inputs.values()
+    )
+    return free if any(free) else None
 
 
 def _onnx(network: Network) -> bytes:
@@ -54,6 +72,7 @@ def _onnx(network: Network) -> bytes:
         input_names=list(network.inputs),
         output_names=list(network.outputs),
         opset_version=_OPSET,
+        dynamic_shapes=_free(network),
         dynamo=True,
         external_data=False,
         verbose=False,

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from convert.model import LayerNote, Sequences, SourceOptions
+from convert.torch.batch import batched
 from convert.torch.build import build
 from convert.torch.capture import MANY, Capture, capture_module
 from convert.torch.export import write
@@ -15,7 +16,7 @@ from convert.torch.program import capture_program
 from convert.torch.reference import check_repeatable, forward
 from convert.torch.time_axis import check_time
 from convert.torch.trace import refuse_strangers
-from edge.manifest import NetworkFormat, Role
+from edge.manifest import Kind, NetworkFormat, Role
 from edge.types import Array, TensorSpec
 
 
@@ -23,7 +24,9 @@ class TorchModel:
     """A PyTorch model, opened, checked and taken apart; see `SourceModel`."""
 
     framework = f"torch {torch.__version__.partition('+')[0]}"
+    kind: Kind = "sequence"
     formats: Sequence[NetworkFormat] = ("tflite", "onnx")
+    batched = formats
 
     def __init__(self, capture: Capture, plan: Plan) -> None:
         """Describe a model.
@@ -46,9 +49,10 @@ class TorchModel:
         """
         return forward(self._capture, self._plan, sequence)
 
-    def network(self, role: Role, fmt: NetworkFormat) -> bytes:
+    def network(self, role: Role, fmt: NetworkFormat, rows: int = 1) -> bytes:
         """Return one network as a file; see `SourceModel.network`."""
-        return write(build(self._plan, role), fmt)
+        network = build(self._plan, role)
+        return write(network if rows == 1 else batched(network, rows), fmt)
 
     def _spec(self, name: str) -> TensorSpec:
         return TensorSpec(name, self._plan.shape(name), "float32")

@@ -91,9 +91,9 @@ def _open(choice: Installed, path: Path, threads: int) -> Session:
         from edge.backends.onnx import OnnxSession
 
         return OnnxSession(path, threads)
-    from edge.backends.tflite import TfliteSession
+    from edge.backends.tflite import open_tflite
 
-    return TfliteSession(path, threads, _PACKAGE[choice])
+    return open_tflite(path, threads, _PACKAGE[choice])
 
 
 def _choices(files: Mapping[NetworkFormat, Path], backend: Backend) -> list[Installed]:
@@ -123,3 +123,22 @@ def check_input(spec: TensorSpec, value: Array, backend: str) -> None:
             f"{backend}: input {spec.name!r} is {spec.dtype} {list(spec.shape)}, "
             f"given {value.dtype.name} {list(value.shape)}; give it as the manifest says"
         )
+
+
+def rows_of(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array], backend: str) -> int:
+    """Return how many rows the inputs of a network with a free batch have; 1 where none is free.
+
+    Raises:
+        BackendError: An input is missing, of another shape or type, or has other rows than another.
+    """
+    rows: dict[str, int] = {}
+    for name, spec in specs.items():
+        if name not in inputs:
+            raise BackendError(f"{backend}: input {name!r} is missing; give it")
+        check_input(spec, inputs[name], backend)
+        if spec.shape[:1] == (-1,):
+            rows[name] = len(inputs[name])
+    if len(set(rows.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise BackendError(f"{backend}: the inputs have different rows, {found}; give all as many")
+    return next(iter(rows.values()), 1)

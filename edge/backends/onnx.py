@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from edge.backends import check_input
-from edge.errors import BackendError, BundleError
+from edge.backends import rows_of
+from edge.errors import BundleError
 from edge.types import Array, TensorSpec
 
 _DTYPES = {
@@ -62,10 +62,7 @@ class OnnxSession:
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Compute every output; see `Session.run`."""
-        for name, spec in self.inputs.items():
-            if name not in inputs:
-                raise BackendError(f"{self.backend}: input {name!r} is missing; give it")
-            check_input(spec, inputs[name], self.backend)
+        rows_of(self.inputs, inputs, self.backend)
         if self._binding is None:
             self._feed = {name: inputs[name] for name in self.inputs}
             found = self._net.run(list(self.outputs), self._feed)

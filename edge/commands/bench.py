@@ -15,6 +15,7 @@ from edge.sources import open_source
 from edge.step import load_step
 
 _OBJECTS = (1, 10, 30, 100)
+_TARGETS = (1, 8, 64)
 _FRAMES, _STEPS = 300, 100_000
 _IMPORTS = {
     "python": "pass",
@@ -89,6 +90,23 @@ def _step(args: Namespace) -> int:
     return 0
 
 
+def _targets(args: Namespace) -> int:
+    if not args.model:
+        raise UsageError("bench targets: no model; name a tracker bundle with --model")
+    for name in args.model:
+        bundle = bundles.load(bundles.find(name))
+        print(f"{name}, {args.backend or 'auto'}, 1 thread, CPU us a frame")
+        first: dict[str, float] = {}
+        for n in _TARGETS:
+            took = bench.targets_us(bundle, args.backend or "auto", n)
+            first = first or took
+            if took is first:
+                print("targets" + "".join(f"{stage:>10}" for stage in took))
+            cells = "".join(f"{value:10.0f}" for value in took.values())
+            print(f"{n:7}{cells}  {took['together'] / first['together']:.2f} times one")
+    return 0
+
+
 def _latency(args: Namespace) -> int:
     model, period = args.model_ms, 1000 / 30
     ages, counts = bench.latency_ms(model / 1000, args.frames or _FRAMES)
@@ -117,6 +135,7 @@ _MEASURES = {
     "association": _association,
     "overhead": _overhead,
     "step": _step,
+    "targets": _targets,
     "latency": _latency,
     "memory": _memory,
 }

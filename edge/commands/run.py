@@ -12,13 +12,14 @@ import msgspec
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
 from edge.config import Settings, load_settings
+from edge.errors import UsageError
 from edge.pipeline import Run, run_live
 from edge.sources import open_source
 from edge.sources.paced import Paced
 from edge.sources.synthetic import SyntheticPortrait
 from edge.summary import Progress, Summary
 from edge.tracker import Tracker
-from edge.types import Record
+from edge.types import Box, Record
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def add_models(parser: ArgumentParser) -> None:
         "--model",
         action="append",
         metavar="NAME|DIR",
-        help="a detector or sequence bundle, see `edgetrack models list`; repeatable; "
+        help="a detector, tracker or sequence bundle, see `edgetrack models list`; repeatable; "
         "default: face",
     )
     parser.add_argument(
@@ -59,7 +60,8 @@ def add_detect_every(parser: ArgumentParser) -> None:
         "--detect-every",
         type=positive,
         metavar="N",
-        help="detect in every N-th frame only; sequence models see all",
+        help="detect in every N-th frame only, other models see all; "
+        "default: 1, with a tracker bundle 10",
     )
 
 
@@ -86,6 +88,27 @@ def choose(settings: Settings, args: Namespace) -> Settings:
         inference = replace(settings.inference, backend=args.backend)
         settings = replace(settings, inference=inference)
     return settings
+
+
+def open_tracker(settings: Settings, target: Box | None = None) -> Tracker:
+    """Load the models that the settings name, ready for the first frame.
+
+    Args:
+        settings: Of the whole run.
+        target: What is to be followed from the first frame on: left, top, right, bottom in pixels.
+
+    Raises:
+        UsageError: There is a tracker bundle, and nothing that it could ever follow.
+    """
+    tracker = Tracker.from_settings(settings)
+    if target:
+        tracker.follow(target)
+    if tracker.blind:
+        raise UsageError(
+            "models: a tracker bundle follows what others find; add a detector, such as "
+            "--model face, or give `edgetrack track` a target with --init"
+        )
+    return tracker
 
 
 class StopRequest:
@@ -127,7 +150,7 @@ def _run(args: Namespace) -> int:
         progress.show(record)
 
     try:
-        tracker = Tracker.from_settings(settings)
+        tracker = open_tracker(settings)
         outputs = open_all(sinks, keep=True)
         _log.info("%s: %s", settings.camera, live.description)
         run_live(live, tracker, outputs, run, StopRequest(), seen)

@@ -1,8 +1,11 @@
 """Track every frame of a file or folder; the same input gives the same output to the byte."""
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
+import msgspec
+
+from edge import bundle as bundles
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
 from edge.commands.run import (
@@ -10,18 +13,21 @@ from edge.commands.run import (
     add_detect_every,
     add_models,
     choose,
+    open_tracker,
     stdout_is_a_terminal,
 )
 from edge.config import Settings, load_settings
-from edge.errors import UsageError
+from edge.errors import BundleError, UsageError
 from edge.pipeline import Run, every_frame
 from edge.sinks import TrackSink
 from edge.sources import open_source
 from edge.sources.synthetic import SyntheticPortrait
 from edge.summary import Progress, Summary
-from edge.tracker import Tracker
+from edge.types import Box
 
 _FORMATS = {"jsonl": "file", "mot": "mot", "csv": "csv"}
+_FOLLOWER = "track"
+"""The tracker bundle that `--init` takes where no model is named."""
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +39,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
     add_models(parser)
     add_detect_every(parser)
-    parser.add_argument("--init", metavar="L,T,W,H", help="needs a tracker bundle; not yet")
+    parser.add_argument(
+        "--init",
+        type=_box,
+        metavar="L,T,W,H",
+        help="follow what stands at this box (left, top, width, height; pixels) in the first "
+        f"frame; the model is then {_FOLLOWER} unless --model or --config names another",
+    )
     parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl", help="default: jsonl")
     parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
     parser.add_argument("--video", metavar="FILE", help="also write the video with tracks drawn")
@@ -41,25 +53,20 @@ def add(commands: Commands) -> None:
 
 
 def _track(args: Namespace) -> int:
-    if args.init:
-        raise UsageError(
-            "--init: following a target that no detector finds needs a tracker bundle, and this "
-            "version cannot run one; use --model with a detector"
-        )
-    settings = choose(load_settings(args.config) if args.config else Settings(), args)
+    settings = _settings(args)
     # The video first: an ending that cannot be written is found before --out is emptied.
     sinks = [] if args.video is None else [f"video:{args.video}"]
     sinks.append(f"{_FORMATS[args.format]}:{args.out}")
     refuse_overlap(sinks, [args.source, args.config] if args.config else [args.source])
     source = open_source(args.source, settings.capture)
-    run = Run(settings.camera, f"{args.source} {settings}")
+    run = Run(settings.camera, f"{args.source} {settings}{args.init or ''}")
     summary = Summary(source.truth if isinstance(source, SyntheticPortrait) else None)
     progress = Progress(shown=args.out != "-" or not stdout_is_a_terminal())
     outputs: list[TrackSink] = []
     try:
         if source.live:
             raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
-        tracker, stopped = Tracker.from_settings(settings), StopRequest()
+        tracker, stopped = open_tracker(settings, args.init), StopRequest()
         for record, frame in every_frame(source, tracker, run):
             # By the first frame, so that a source that fails leaves older outputs as they are.
             outputs = outputs or open_all(sinks, keep=False)
@@ -77,3 +84,26 @@ def _track(args: Namespace) -> int:
         if run.counts.seen:
             summary.show(run.counts)
     return 0
+
+
+def _box(word: str) -> Box:
+    """Return left, top, right, bottom of `L,T,W,H`, as argparse wants its types."""
+    try:
+        left, top, width, height = (float(part) for part in word.split(","))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{word!r} is no box; give left,top,width,height in pixels"
+        ) from None
+    return left, top, left + width, top + height
+
+
+def _settings(args: Namespace) -> Settings:
+    settings = choose(load_settings(args.config) if args.config else Settings(), args)
+    if not args.init or args.model or args.config:
+        return settings
+    if _FOLLOWER not in bundles.installed():
+        raise BundleError(
+            f"--init: needs a tracker bundle, and no {_FOLLOWER!r} is installed; install one with "
+            "`edgetrack models install`, or name its folder with --model"
+        )
+    return msgspec.structs.replace(settings, models=(_FOLLOWER,))
