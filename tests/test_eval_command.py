@@ -13,7 +13,6 @@ from edge.errors import DataError, SourceError, UsageError
 from edge.evaluation.protocols import named
 from edge.evaluation.results import METRICS
 from edge.evaluation.sequences import find_sequences, read_sequence
-from tests import tracker_models
 from tests.conftest import call, refusal
 
 
@@ -105,6 +104,9 @@ def test_the_command_reports_sequences_their_mean_and_subsets(folder):
 @pytest.mark.usefixtures("needs_onnx")
 def test_a_tracker_bundle_is_measured_beside_the_box_that_stays(tmp_path):
     bundle = tmp_path / "bright"
+    pytest.importorskip("onnx", reason="needs onnx")
+    from tests import tracker_models
+
     tracker_models.write(bundle)
     write(tmp_path / "set" / "light", [f"{10 + 4 * k},20,16,16" for k in range(12)])
     for number, path in enumerate(sorted((tmp_path / "set" / "light").glob("*.png"))):

@@ -85,7 +85,7 @@ def ours(models: Sequence[str]) -> list[Follower]:
 
     followers = []
     for model in models:
-        follower = open_follower(model, "onnx")
+        follower = open_follower(model)
         follower.name = f"**{model}**"
         followers.append(follower)
     return followers
