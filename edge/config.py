@@ -38,7 +38,8 @@ class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     min_overlap: Share = 0.2
     """A track and a detection with less intersection over union are never matched."""
     reach: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 0.3
-    """How fast an unseen track's box widens to be compared: box sizes a second, each side."""
+    """How fast an unseen track's box widens to be compared: box sizes a second, each side. The
+    LSTM has its own, from what it knows of the target."""
     jump: Annotated[float, msgspec.Meta(ge=0.0, le=20.0)] = 3.0
     """A track and a sure detection that stand alone are also matched up to so many box sizes
     apart; 0: never."""
@@ -46,6 +47,8 @@ class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Not when the track was unseen for longer."""
     presence_half_life_s: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 0.7
     """Presence, and what a match with the track is worth, halve in this time while it is unseen."""
+    motion: Literal["lstm", "kalman"] = "kalman"
+    """What carries tracks from detection to detection: the `motion` bundle or a Kalman filter."""
     lost_presence: Share = 0.3
     """With a tracker bundle: a track is lost when the presence that it gives falls below this."""
     found_presence: Share = 0.6

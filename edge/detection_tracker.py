@@ -20,6 +20,7 @@ from edge.config import TrackingSettings
 from edge.errors import UsageError
 from edge.lifecycle import TENTATIVE, TrackTable
 from edge.motion import Motion
+from edge.motion_lstm import open_motion
 from edge.types import Array, Carried, Detections, Event, Floats, Ints, Track
 
 MAX_COORDINATE_PX = 1e6
@@ -58,7 +59,9 @@ class DetectionTracker:
         self._names = _LabelNames(enumerate(label_names))
         birth = self._settings.birth_score
         self._odds = np.array([_odds(birth) / _odds(threshold) for threshold in thresholds])
-        self._table = TrackTable(self._settings, Motion())
+        learnt = self._settings.motion == "lstm"
+        motion = open_motion() if learnt else Motion(reach_s=self._settings.reach)
+        self._table = TrackTable(self._settings, motion)
         self._now = -math.inf
 
     @property
@@ -83,7 +86,7 @@ class DetectionTracker:
             captured_at: seconds, required. Time that stands still or steps back counts as no time
                 passed; a gap of more than `max_lost_s` ends all tracks.
             carried: where a recurrent tracker sees tracks in this frame; without it they are where
-                the filter expects them.
+                their motion leads.
 
         Raises:
             UsageError: the arrays do not fit together, or the time is missing or not finite.
@@ -237,8 +240,7 @@ class DetectionTracker:
     def _overlapping(self, found: "_Found", allowed: Array | None) -> Pairs:
         """Pair tracks with detections that overlap where the track is expected."""
         settings, table = self._settings, self._table
-        reach = (self._now - table.matched_at) * settings.reach
-        track_boxes = widened(table.boxes, reach)
+        track_boxes = widened(table.boxes, table.reach(self._now))
         pairs = overlapping(track_boxes, found.boxes)
         tracks, detections = pairs
         fit = iou(track_boxes.take(tracks, axis=1), found.boxes.take(detections, axis=1))

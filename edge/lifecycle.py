@@ -9,15 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from edge.config import TrackingSettings
-from edge.motion import N_STATE, Motion
+from edge.motion import MotionModel
 from edge.types import Array, Carried, Event, EventType, Floats, Ints, Status, Track
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
 STATUS: tuple[Status, ...] = ("tentative", "confirmed", "lost")
 
 _TENTATIVE_SEEN, _CONFIRMED_MISSED, _LOST_SEEN = 1, 2, 5  # twice the status, plus 1 if seen
-_BORN_AT, _MATCHED_AT, _DETECTED_AT, _BELIEVED_AT, _SCORE, _PRESENCE = range(N_STATE, N_STATE + 6)
+_BORN_AT, _MATCHED_AT, _DETECTED_AT, _BELIEVED_AT, _SCORE, _PRESENCE = range(6)
 _TIMES, _SHARES = slice(_MATCHED_AT, _SCORE), slice(_SCORE, _PRESENCE + 1)
+_MOTION = 6
+_BOX, _VELOCITY = slice(_MOTION, _MOTION + 4), slice(_MOTION + 4, _MOTION + 6)
 _ID, _LABEL, _STATUS = 0, 1, 2
 
 
@@ -27,14 +29,14 @@ class TrackTable:
     Invariant: ids count up from 1, none is used twice, and a track keeps its label.
     """
 
-    def __init__(self, settings: TrackingSettings, motion: Motion) -> None:
+    def __init__(self, settings: TrackingSettings, motion: MotionModel) -> None:
         self.events: list[Event] = []
         """What changed in the latest frame."""
         self._settings = settings
         unseen_s = settings.tentative_s, settings.max_lost_s, settings.max_lost_s
         self._longest_unseen_s = np.array(unseen_s)  # by status
         self._motion = motion
-        self._floats = np.empty((N_STATE + 6, 0))  # motion state, then as the names above say
+        self._floats = np.empty((_MOTION + motion.n_state, 0))  # as the names above say
         self._ints = np.empty((3, 0), np.int64)  # id, label, status
         self._next_id = 1
         self._all_confirmed = True
@@ -47,7 +49,7 @@ class TrackTable:
     @property
     def boxes(self) -> Floats:
         """(4, n) centre x, centre y, width, height; a view."""
-        return self._floats[:4]
+        return self._floats[_BOX]
 
     @property
     def matched_at(self) -> Floats:
@@ -79,6 +81,10 @@ class TrackTable:
         """(n,) TENTATIVE, CONFIRMED or LOST; a view."""
         return self._ints[_STATUS, :]
 
+    @property
+    def _state(self) -> Floats:
+        return self._floats[_MOTION:]
+
     def begin_frame(self, dt: float) -> None:
         """Carry all tracks forward by dt seconds and forget the last frame's events.
 
@@ -90,18 +96,20 @@ class TrackTable:
             self._keep(np.zeros(len(self), bool))
             self._all_confirmed = True
         elif dt > 0 and len(self):
-            self._motion.predict(self._floats[:N_STATE], dt)
+            self._motion.predict(self._state, dt)
 
     def match(self, columns: Ints, boxes: Floats, scores: Floats, now: float) -> None:
         """Correct the tracks `columns` (m,), in order, by boxes (4, m) and scores (m,) seen now."""
         self._all_seen = len(columns) == len(self)
         if self._all_seen:
-            self._motion.correct(self._floats[:N_STATE], boxes)
+            self._motion.correct(self._state, boxes, None, scores)
             self._detected(np.s_[:], boxes, scores, now)
         elif len(columns):
             measured, seen = self.boxes.copy(), np.zeros(len(self), bool)
             measured[:, columns], seen[columns] = boxes, True
-            self._motion.correct(self._floats[:N_STATE], measured, seen)
+            sure = self.scores.copy()
+            sure[columns] = scores
+            self._motion.correct(self._state, measured, seen, sure)
             self._detected(columns, boxes, scores, now)
 
     def place(self, carried: Carried, now: float) -> Ints:
@@ -119,8 +127,8 @@ class TrackTable:
         trusted = now - self.detected_at[columns] <= self._settings.trust_s
         measured, seen = self.boxes.copy(), np.zeros(len(self), bool)
         measured[:, columns], seen[columns] = _centred(carried.boxes[rows]), present
-        self._motion.correct(self._floats[:N_STATE], measured, seen)
-        self._floats[:4] = measured
+        self._motion.correct(self._state, measured, seen, self.scores)
+        self.boxes[:] = measured
         self._floats[_PRESENCE, columns], self._floats[_BELIEVED_AT, columns] = presence, now
         sure = columns[present & trusted & (status != TENTATIVE)]
         self._floats[_MATCHED_AT, sure] = now
@@ -178,12 +186,16 @@ class TrackTable:
         ids = np.arange(self._next_id, self._next_id + n)
         self._next_id += n
         rows = np.full((_SCORE - _BORN_AT, n), now), np.broadcast_to(scores, (2, n))
-        floats = np.concatenate((self._motion.start(boxes), *rows))
+        floats = np.concatenate((*rows, self._motion.start(boxes, scores)))
         ints = np.array((ids, labels, np.where(at_once, CONFIRMED, TENTATIVE)))
         self._floats = np.concatenate((self._floats, floats), axis=1)
         self._ints = np.concatenate((self._ints, ints), axis=1)
         self._all_confirmed &= bool(at_once.all())
         self._announce("new", ids[at_once])
+
+    def reach(self, now: float) -> Floats:
+        """Return how far each may be from where it is expected (n,), in sizes."""
+        return self._motion.reach(self._state, now - self.matched_at)
 
     def freshness(self, now: float) -> Floats:
         """Return what is left (n,), 0..1, of the worth each track had when it was last seen."""
@@ -201,11 +213,11 @@ class TrackTable:
             later: where a recurrent tracker expects tracks at that time.
         """
         n = len(self)
-        half = self._floats[2:4] * 0.5
+        centre, half = self.boxes[:2], self.boxes[2:] * 0.5
         table = np.empty((8, n))
-        np.subtract(self._floats[:2], half, out=table[:2])
-        np.add(self._floats[:2], half, out=table[2:4])
-        table[4:6] = self._floats[4:6]
+        np.subtract(centre, half, out=table[:2])
+        np.add(centre, half, out=table[2:4])
+        table[4:6] = self._floats[_VELOCITY]
         table[6:] = self._floats[_SHARES]
         if not self._all_seen:
             table[7] *= self._left(now - self._floats[_BELIEVED_AT])
@@ -213,7 +225,7 @@ class TrackTable:
         ids, labels, statuses = self._ints.tolist()
         boxes = boxes_now = list(zip(left, top, right, bottom, strict=True))
         if at > now:
-            table[:4].reshape(2, 2, n)[...] += self._floats[4:6] * (at - now)
+            table[:4].reshape(2, 2, n)[...] += table[4:6] * (at - now)
             if later is not None:
                 columns, rows = _common(self.ids, later.ids)
                 table[:4, columns] = later.boxes[rows].T

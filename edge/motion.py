@@ -8,6 +8,7 @@ in sizes of that target.
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +31,30 @@ MAX_STEPS = 64
 """How many transitions, one a dt, are kept: a file has a few, a live camera ever new ones."""
 
 
+class MotionModel(Protocol):
+    """What carries the boxes of tracks; all that it knows of them is a state (n_state, n).
+
+    The first six rows are centre x, centre y, width, height (px) and the centre's velocity (px/s).
+    """
+
+    n_state: int
+    """Rows of a state."""
+
+    def start(self, boxes: Floats, scores: Floats, /) -> Floats:
+        """Return the state of targets seen for the first time; boxes (4, n), scores (n,)."""
+
+    def predict(self, state: Floats, dt: float, /) -> None:
+        """Carry the state forward by dt > 0 seconds, in place."""
+
+    def correct(
+        self, state: Floats, measured: Floats, seen: Array | None, scores: Floats, /
+    ) -> None:
+        """Take what was measured, (4, n), where it was seen (n,), in place."""
+
+    def reach(self, state: Floats, unseen_s: Floats, /) -> Floats:
+        """Return how far the boxes may be off (n,), in sizes, unseen for so long (n,)."""
+
+
 @dataclass(slots=True)
 class Motion:
     """The noise of the model; the defaults serve people at 25 fps and cars at 10 fps alike."""
@@ -49,13 +74,16 @@ class Motion:
     """Standard deviation of a new target's growth, sizes a second."""
     growth_memory_s: float = 1.0
     """Unseen, the growth falls to 1/e in this time: a moment's growth is not for ever."""
+    reach_s: float = 0.3
+    """How fast an unseen target may leave the track, sizes a second."""
+    n_state: int = field(init=False, repr=False, default=N_STATE)
     _noise: Floats = field(init=False, repr=False)
     _steps: dict[float, tuple[Floats, Floats]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._noise = np.array([[self.centre_noise**2], [self.size_noise**2]])
 
-    def start(self, boxes: Floats) -> Floats:
+    def start(self, boxes: Floats, _scores: Floats | None = None) -> Floats:
         """Return the state (14, n) of targets seen for the first time.
 
         Args:
@@ -75,7 +103,13 @@ class Motion:
         size = state[2:4]
         np.maximum(size, MIN_SIZE_PX, out=size)
 
-    def correct(self, state: Floats, measured: Floats, seen: Array | None = None) -> None:
+    def correct(
+        self,
+        state: Floats,
+        measured: Floats,
+        seen: Array | None = None,
+        _scores: Floats | None = None,
+    ) -> None:
         """Move the state (14, n) towards what was measured, in place.
 
         Args:
@@ -101,6 +135,10 @@ class Motion:
         estimate += gain[:, :, None] * moved
         state[12:] -= gain[1] * state[10:12]
         covariance -= gain[0] * covariance
+
+    def reach(self, _state: Floats, unseen_s: Floats) -> Floats:
+        """Return how far boxes may be off (n,), in sizes, unseen for so long (n,)."""
+        return unseen_s * self.reach_s
 
     def _step(self, dt: float) -> tuple[Floats, Floats]:
         dt = round(dt, 6)  # a microsecond moves nothing, and a file's dt is one and not twenty

@@ -24,6 +24,7 @@ class MotionLSTM(nn.Module):
 
     def __init__(self, features: int = MOVES + 1) -> None:
         super().__init__()
+        self.features = features
         self.gates = nn.Linear(2 * MOVES + features - MOVES + UNITS, 4 * UNITS)
         self.read = nn.Linear(UNITS, 6 * len(HORIZONS_S))
         self.pace = nn.Linear(UNITS, 2 * len(HORIZONS_S))  # how much the last rate goes on

@@ -19,7 +19,20 @@ from train.motion import HORIZONS_S
 SHORTEST_S = 1.5  # of a track that is of use
 _LONGEST_GAP_S = 1.0  # of an annotation that is bridged by a straight line
 _RATES = (1 / 30, 1 / 10, 1 / 5, 1 / 3)  # seconds from detection to detection
-_OUTLIERS = 0.02  # share of detections whose error is several times the usual
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far a detector is off: a level for each stretch, and what happens now and then."""
+
+    most: float = 0.08  # standard deviation of the centre in sizes; from LEAST to this
+    outliers: float = 0.02  # share of detections whose error is four times the usual
+    mistaken: float = 0.0  # share, in half of the stretches, that begins a run of another's boxes
+
+
+LEAST = 0.01
+ROUGH = Noise(most=0.14, outliers=0.05, mistaken=0.05)
+"""What the model learns from: association makes mistakes, and some detectors are poor."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class Tracks:
         flat = np.concatenate([track.boxes for track in tracks]).astype(np.float32)
         self._boxes = torch.from_numpy(flat).to(self.device)  # (frames of all, 4)
 
-    def draw(self, dice: Dice, count: int, steps: int) -> Stretches:
+    def draw(self, dice: Dice, count: int, steps: int, noise: Noise = ROUGH) -> Stretches:
         """Draw stretches of any track from anywhere, as they are or turned about.
 
         Time runs either way and at .7 to 1.4 of its pace; pictures are mirrored, turned by a right
@@ -84,11 +97,16 @@ class Tracks:
         which = dice.integers((count,), 0, len(self.tracks))  # (B,)
         warp = _spread(dice, (count,), 1.4)  # (B,)
         warp = warp * torch.where(dice.uniform((count,)) < 0.5, -1.0, 1.0)  # (B,)
-        seen = self.stretches(dice, which, steps, warp)
+        seen = self.stretches(dice, which, steps, warp, noise)
         return _turned(dice, seen)
 
     def stretches(
-        self, dice: Dice, which: Tensor, steps: int, warp: Tensor | None = None
+        self,
+        dice: Dice,
+        which: Tensor,
+        steps: int,
+        warp: Tensor | None = None,
+        noise: Noise | None = None,
     ) -> Stretches:
         """Draw one stretch of each of the tracks `which` (B,).
 
@@ -97,6 +115,7 @@ class Tracks:
             which: (B,)
             steps: Detections in a stretch.
             warp: (B,) how fast time runs in the track, below 0 backwards; None: as it did.
+            noise: How far they are off; None: as a fair detector is.
         """
         count = len(which)
         dt = _intervals(dice, count, steps, 1 / self._fps[which])  # (B, T)
@@ -111,7 +130,7 @@ class Tracks:
         end = last[:, None, None]  # (B, 1, 1)
         known = ((at > -0.01) & (at < end + 0.01)).float()  # (B, T, 5)
         truth = self._at(which, at)  # (B, T, 5, 4)
-        scores, error = _errors(dice, dt)  # (B, T), (B, T, 4)
+        scores, error = _errors(dice, dt, noise or Noise())  # (B, T), (B, T, 4)
         size = sizes(truth[:, :, 0])  # (B, T, 1)
         off = torch.cat([error[..., :2] * size, error[..., 2:]], 2)  # (B, T, 4)
         return Stretches(dt, truth[:, :, 0] + off, scores, truth, known, which)
@@ -147,26 +166,42 @@ def _intervals(dice: Dice, count: int, steps: int, finest: Tensor) -> Tensor:
     return dt
 
 
-def _errors(dice: Dice, dt: Tensor) -> tuple[Tensor, Tensor]:
+def _errors(dice: Dice, dt: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
     """Return scores (B, T) and errors (B, T, 4): of the centre in sizes, of the log sizes."""
     count, steps = dt.shape
-    level = 0.01 * 8.0 ** dice.uniform((count, 1, 1))  # (B, 1, 1) 1 to 8% of the size
+    level = LEAST * (noise.most / LEAST) ** dice.uniform((count, 1, 1))  # (B, 1, 1)
     slow = dice.uniform((count, 1, 1))  # (B, 1, 1) share of the variance that is slow
     memory = 0.05 * 40.0 ** dice.uniform((count, 1, 1))  # (B, 1, 1) seconds
-    white = dice.normal((count, steps, 4))  # (B, T, 4)
-    kicks = dice.normal((count, steps, 4))  # (B, T, 4)
     kept = torch.exp(-dt[..., None] / memory)  # (B, T, 1)
-    drift = [kicks[:, 0]]
-    for step in range(1, steps):
-        share = kept[:, step]  # (B, 1)
-        drift.append(share * drift[-1] + (1 - share**2).sqrt() * kicks[:, step])
-    error = (1 - slow).sqrt() * white + slow.sqrt() * torch.stack(drift, 1)  # (B, T, 4)
+    white, drift = dice.normal((count, steps, 4)), _drifting(dice, kept)  # (B, T, 4) each
+    error = (1 - slow).sqrt() * white + slow.sqrt() * drift  # (B, T, 4)
     score = dice.uniform((count, 1), 0.3, 1.0) + 0.15 * dice.normal((count, steps))  # (B, T)
     score = score.clamp(0.1, 1.0)  # (B, T)
     doubt = 1.3 - 0.6 * score[..., None]  # (B, T, 1)
-    wild = 1 + 3 * dice.chance((count, steps, 1), _OUTLIERS)  # (B, T, 1)
+    wild = 1 + 3 * dice.chance((count, steps, 1), noise.outliers)  # (B, T, 1)
     shape = dt.new_tensor([1.0, 1.0, 1.5, 1.5])
-    return score, error * level * doubt * wild * shape  # (B, T), (B, T, 4)
+    error = error * level * doubt * wild * shape  # (B, T, 4)
+    return score, error + _mistakes(dice, count, steps, noise.mistaken)
+
+
+def _drifting(dice: Dice, kept: Tensor) -> Tensor:
+    """Return noise (B, T, 4) of variance 1 that keeps a share (B, T, 1) from step to step."""
+    kicks = dice.normal((*kept.shape[:2], 4))  # (B, T, 4)
+    drift = [kicks[:, 0]]
+    for share, kick in zip(kept.unbind(1)[1:], kicks.unbind(1)[1:], strict=True):
+        drift.append(share * drift[-1] + (1 - share**2).sqrt() * kick)
+    return torch.stack(drift, 1)
+
+
+def _mistakes(dice: Dice, count: int, steps: int, share: float) -> Tensor:
+    """Return errors (B, T, 4) of detections of something else: now and then one or a few."""
+    begun = dice.chance((count, 1), 0.5) * dice.chance((count, steps), share)  # (B, T)
+    again = dice.chance((count, steps), 0.5)  # (B, T)
+    runs = [begun[:, 0]]
+    for new, more in zip(begun.unbind(1)[1:], again.unbind(1)[1:], strict=True):
+        runs.append(torch.maximum(new, runs[-1] * more))
+    other = dice.normal((count, 1, 4)) * begun.new_tensor([0.4, 0.4, 0.15, 0.15])  # (B, 1, 4)
+    return other * torch.stack(runs, 1)[..., None]
 
 
 def _spread(dice: Dice, shape: tuple[int, ...], most: float) -> Tensor:

@@ -7,8 +7,12 @@ comparison is with filters at their best.
 import torch
 from torch import Tensor, nn
 
+from train.dice import Dice
 from train.motion import HORIZONS_S
-from train.motion_data import Stretches, sizes
+from train.motion_data import Noise, Stretches, Tracks, sizes
+
+_STRETCHES, _STEPS = 192, 24  # of a batch, and detections in each
+_WEIGHT = (0.0, 10.0, 5.0, 2.5, 0.0)  # of a horizon: those that figures are given for
 
 
 class Velocity(nn.Module):
@@ -79,6 +83,32 @@ class Kalman(nn.Module):
             here = (place - seen.measured[:, step, :2])[:, None]  # (B, 1, 2)
             said.append(here + _faded(velocity, fading))
         return torch.stack(said, 1) / sizes(seen.measured)[:, :, None]  # (B, T, 5, 2)
+
+
+def tuned(rival: nn.Module, sources: list[tuple[Tracks, float]], batches: int = 400) -> nn.Module:
+    """Fit a rival's numbers to the distance of its forecasts from the truth.
+
+    Args:
+        rival: Changed in place, and returned.
+        sources: Tracks to learn from, and the share of a batch that is theirs.
+        batches: How many.
+    """
+    free = [parameter for parameter in rival.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(free, 0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, batches)
+    dice = Dice(torch.Generator().manual_seed(1))
+    for _ in range(batches):
+        loss = torch.zeros(())
+        for tracks, share in sources:
+            seen = tracks.draw(dice, round(share * _STRETCHES), _STEPS, Noise())
+            off = (rival(seen) - seen.wanted()[..., :2]).norm(dim=-1)  # (B, T, 5)
+            known = seen.known * seen.known[..., :1]  # (B, T, 5)
+            loss = loss + share * (off * known * off.new_tensor(_WEIGHT)).sum() / known.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return rival
 
 
 def _faded(velocity: Tensor, fading: Tensor) -> Tensor:

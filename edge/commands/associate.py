@@ -5,6 +5,8 @@ from pathlib import Path
 
 from edge.commands import Commands
 from edge.commands.outputs import refuse_overlap
+from edge.commands.run import add_motion
+from edge.config import TrackingSettings
 from edge.detection_tracker import DetectionTracker
 from edge.errors import DataError
 from edge.sinks.mot import mot_lines
@@ -23,6 +25,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("detections", type=Path, help="frame,id,left,top,width,height,score,...")
     parser.add_argument("--fps", type=_rate, required=True, help="frames a second")
+    add_motion(parser)
     parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
     parser.set_defaults(command=_associate)
 
@@ -41,7 +44,7 @@ def _associate(args: Namespace) -> int:
     refuse_overlap([f"mot:{args.out}"], [args.detections])
     found = read_detections(args.detections)
     output = Output(f"mot:{args.out}", args.out)
-    tracker = DetectionTracker()
+    tracker = DetectionTracker(TrackingSettings(motion=args.motion) if args.motion else None)
     try:
         for number, (boxes, scores) in sorted(found.items()):
             at = (number - 1) / args.fps

@@ -11,7 +11,7 @@ import msgspec
 
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
-from edge.config import Settings, load_settings
+from edge.config import Settings, TrackingSettings, load_settings
 from edge.errors import UsageError
 from edge.pipeline import Run, run_live
 from edge.sources import open_source
@@ -35,6 +35,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--sink", action="append", metavar="URI", help=f"{SINKS}; default: -")
     add_models(parser)
     add_detect_every(parser)
+    add_motion(parser)
     parser.set_defaults(command=_run)
 
 
@@ -65,6 +66,16 @@ def add_detect_every(parser: ArgumentParser) -> None:
     )
 
 
+def add_motion(parser: ArgumentParser) -> None:
+    """Declare what carries tracks from detection to detection."""
+    default = TrackingSettings().motion
+    parser.add_argument(
+        "--motion",
+        choices=("lstm", "kalman"),
+        help=f"what carries tracks from detection to detection; default: {default}",
+    )
+
+
 def positive(word: str) -> int:
     """Return a whole number of 1 or more, as argparse wants its types.
 
@@ -84,6 +95,8 @@ def choose(settings: Settings, args: Namespace) -> Settings:
     if args.detect_every:
         detection = replace(settings.detection, every=args.detect_every)
         settings = replace(settings, detection=detection)
+    if args.motion:
+        settings = replace(settings, tracking=replace(settings.tracking, motion=args.motion))
     if args.backend:
         inference = replace(settings.inference, backend=args.backend)
         settings = replace(settings, inference=inference)

@@ -12,6 +12,7 @@ from edge.commands.run import (
     StopRequest,
     add_detect_every,
     add_models,
+    add_motion,
     choose,
     open_tracker,
     stdout_is_a_terminal,
@@ -39,6 +40,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
     add_models(parser)
     add_detect_every(parser)
+    add_motion(parser)
     parser.add_argument(
         "--init",
         type=_box,
