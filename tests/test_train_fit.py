@@ -182,13 +182,15 @@ def test_two_processes_under_torchrun_fit_one_net(config, tmp_path):
 
 
 def test_gradients_are_averaged_over_processes(tmp_path):
-    code = (
-        "import torch; from train.crowd import Crowd; crowd = Crowd();"
-        "value = torch.full((3,), float(crowd.rank)); crowd.average([value]);"
-        f"open(r'{tmp_path}/' + str(crowd.rank), 'w').write(str(value.tolist()))"
-    )
     script = tmp_path / "average.py"
-    script.write_text(code)
+    script.write_text(
+        "import torch\n"
+        "from train.crowd import Crowd\n"
+        "with Crowd() as crowd:\n"
+        "    value = torch.full((3,), float(crowd.rank))\n"
+        "    crowd.average([value])\n"
+        f"open(r'{tmp_path}/' + str(crowd.rank), 'w').write(str(value.tolist()))\n"
+    )
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     words = [sys.executable, *words, str(script)]
