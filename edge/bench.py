@@ -18,6 +18,7 @@ import numpy as np
 from edge.backends import Backend
 from edge.bundle import Bundle
 from edge.condition import ConditionCheck
+from edge.config import TrackingSettings
 from edge.crops import Crops
 from edge.detection_tracker import DetectionTracker
 from edge.detector import Detector
@@ -86,18 +87,19 @@ def frame_stages(source: FrameSource, detector: Detector, frames: int) -> dict[s
     return stages
 
 
-def association_us(objects: int, frames: int = 200) -> float:
+def association_us(objects: int, settings: TrackingSettings, frames: int = 200) -> float:
     """Return the CPU time of one `DetectionTracker.update` in microseconds.
 
     Args:
         objects: Boxes a frame, moving at random speeds and measured with noise, 2% of them missed.
+        settings: Of the tracker.
         frames: Length of the scene.
     """
     scene = _scene(objects, frames)
     labels = np.zeros(objects, np.int64)
 
     def associate() -> None:
-        tracker = DetectionTracker()
+        tracker = DetectionTracker(settings)
         for index, (boxes, scores) in enumerate(scene):
             tracker.update(boxes, scores, labels[: len(boxes)], index / 30)
 

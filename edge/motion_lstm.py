@@ -91,24 +91,28 @@ class MotionLSTM:
         return reach
 
     def _step(self, state: Floats, columns: Array | slice, boxes: Floats, scores: Floats) -> None:
-        old = state[:, columns]
-        features = np.empty((N_FEATURES, boxes.shape[1]), np.float32)
+        old, count = state[:, columns], boxes.shape[1]
+        rows = _filled_up(count)
+        told = np.zeros((rows, N_FEATURES), np.float32)
+        features, before = told[:count].T, old[_SEEN]
         np.minimum(old[_UNSEEN_S], LONGEST_S, out=features[0], casting="same_kind")
-        before = old[_SEEN]
         features[1:3] = (boxes[:2] - before[:2]) / np.sqrt(before[2] * before[3])
         features[3:5] = np.log(boxes[2:] / before[2:])
         features[5] = scores
-        memory = {name: old[rows].T.astype(np.float32) for name, rows in self._rows.items()}
-        outputs, next_memory = self._model.step({INPUT: features.T.copy()}, memory)
-        forecast = outputs[OUTPUT].transpose(1, 2, 0)  # (5, 6, n)
+        memory: dict[str, Array] = {}
+        for name, place in self._rows.items():
+            memory[name] = np.zeros((rows, place.stop - place.start), np.float32)
+            memory[name][:count] = old[place].T
+        outputs, next_memory = self._model.step({INPUT: told}, memory)
+        forecast = outputs[OUTPUT][:count].transpose(1, 2, 0)  # (5, 6, n)
         new = np.empty(old.shape)
         new[:4] = _moved(boxes, forecast[0, :4])
         size = np.sqrt(boxes[2] * boxes[3]) / (HORIZONS_S[_SOON] - HORIZONS_S[0])
         new[_VELOCITY] = (forecast[_SOON, :2] - forecast[0, :2]) * size
         new[_SEEN], new[_UNSEEN_S], new[_SCALE] = boxes, 0.0, np.exp(forecast[0, 4])
         new[_FORECAST] = forecast.reshape(len(HORIZONS_S) * N_VALUES, -1)
-        for name, rows in self._rows.items():
-            new[rows] = next_memory[name].T
+        for name, place in self._rows.items():
+            new[place] = next_memory[name][:count].T
         state[:, columns] = new
 
 
@@ -132,6 +136,15 @@ def _check(model: StepModel) -> None:
             f"{model.folder}: from {found[0]} it gives {found[1]}, a model of motion from "
             f"{wanted[0]} {wanted[1]}; name one such as `motion`"
         )
+
+
+def _filled_up(count: int) -> int:
+    """Return for how many rows to call, at least so many.
+
+    Interpreters have networks for 1, 2, 4 to 64 rows, and to call the next larger one costs less
+    than to call two that fit.
+    """
+    return 1 << (count - 1).bit_length() if count <= 64 else -(-count // 32) * 32
 
 
 def _moved(boxes: Floats, moves: Floats) -> Floats:

@@ -116,14 +116,18 @@ def test_time_that_stands_still_moves_nothing(lstm):
     assert np.isfinite(track.box).all()
 
 
-def test_without_the_bundle_it_says_so_in_one_line(tmp_path, monkeypatch):
+def test_a_bundle_that_is_none_is_one_line(tmp_path, monkeypatch):
     detections = tmp_path / "det.txt"
     detections.write_text("1,-1,10,10,40,40,0.9\n")
+    (tmp_path / "motion").mkdir()  # the user's own, before the one that ships
+    (tmp_path / "motion" / "manifest.json").write_text("{}")
     monkeypatch.setitem(ENVIRONMENT, "EDGETRACK_MODELS", str(tmp_path))
     words = ("associate", detections, "--fps", "10", "--motion", "lstm", "--out", tmp_path / "o")
     code, _, line = refusal(*words)
     assert code == BundleError.exit_code
-    assert "motion: no such model" in line
+    assert "format is None" in line
+    with pytest.raises(BundleError, match="nowhere: no such model"):
+        open_motion("nowhere")
 
 
 def test_a_model_of_something_else_is_refused():

@@ -189,7 +189,8 @@ def test_what_a_broken_network_says_is_passed_on_without_a_warning():
         ({"decode": {"family": "values", "output": "z"}}, "decodes 'z', its outputs are classes"),
         ({"labels": ["a", "b", "c"]}, "'classes' gives 2 classes, the labels are a, b, c; name"),
         ({"labels": ["a", "a"]}, "'classes' gives 2 classes, the labels are a, a; name each"),
-        ({"kind": "tracker"}, "needs an input that is a crop and decode of family target_box"),
+        ({"kind": "tracker"}, "a tracker needs an input that is a crop and decode of family "
+                              "target_box"),
     ],
 )  # fmt: skip
 def test_a_bundle_that_frames_cannot_run_is_refused(change, message, tmp_path):

@@ -35,7 +35,7 @@ from train.sets import load_stills
 from train.trajectories import load_trajectories
 
 _ORIGIN = "trained by edgetrack on free still photographs, see docs/tracker.md"
-_RECORDED = 10  # steps for a device to replay; pictures are large
+_RECORDED = 2  # steps for a device to replay: enough to carry the state once; pictures are large
 _MIXED = (
     "with both: how far the look's weights go from the first stage's to the second's, 0..1; half "
     "way keeps what either is better at (Wortsman et al. 2022); default: 1"

@@ -28,12 +28,13 @@ _LOG_EVERY = 50  # steps
 class Stage(Protocol):
     """What is fitted, and to what."""
 
-    net: nn.Module
+    net: Any
+    """A `torch.nn.Module`."""
 
     def loss(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Render a batch and return the terms of its loss by name; their sum is minimised."""
 
-    def validate(self, net: nn.Module) -> dict[str, float]:
+    def validate(self, net: Any) -> dict[str, float]:
         """Measure the averaged net on held-out pictures, the same ones every time."""
 
 

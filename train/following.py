@@ -101,10 +101,9 @@ class Following:
         return {name: torch.stack([f[name] for f in frames]).mean() for name in frames[0]}
 
     @torch.no_grad()
-    def validate(self, net: nn.Module) -> dict[str, float]:
+    def validate(self, net: Tracker) -> dict[str, float]:
         """Follow sequences of held-out pictures and return the terms of the loss."""
         generator = self._held.generator(0)
-        assert isinstance(net, Tracker)  # noqa: S101
         batches = [self._follow(net, self._held, generator) for _ in range(_HELD_OUT_BATCHES)]
         frames = [frame for batch in batches for frame in batch]
         return {name: float(torch.stack([f[name] for f in frames]).mean()) for name in frames[0]}

@@ -61,7 +61,7 @@ class Looking:
         return judged(self.net(batch.images, wrong), truth(batch, wrong))
 
     @torch.no_grad()
-    def validate(self, net: nn.Module) -> dict[str, float]:
+    def validate(self, net: Appearance) -> dict[str, float]:
         """Measure on scenes of held-out pictures: IoU where the target is, and the loss."""
         generator = self._held.generator(0)
         overlap, losses = [], []

@@ -25,12 +25,12 @@ _RATES = (1 / 30, 1 / 10, 1 / 5, 1 / 3)  # seconds from detection to detection
 class Noise:
     """How far a detector is off: a level for each stretch, and what happens now and then."""
 
-    most: float = 0.08  # standard deviation of the centre in sizes; from LEAST to this
+    least: float = 0.01  # standard deviation of the centre in sizes, from this
+    most: float = 0.08  # to this
     outliers: float = 0.02  # share of detections whose error is four times the usual
     mistaken: float = 0.0  # share, in half of the stretches, that begins a run of another's boxes
 
 
-LEAST = 0.01
 ROUGH = Noise(most=0.14, outliers=0.05, mistaken=0.05)
 """What the model learns from: association makes mistakes, and some detectors are poor."""
 
@@ -169,7 +169,7 @@ def _intervals(dice: Dice, count: int, steps: int, finest: Tensor) -> Tensor:
 def _errors(dice: Dice, dt: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
     """Return scores (B, T) and errors (B, T, 4): of the centre in sizes, of the log sizes."""
     count, steps = dt.shape
-    level = LEAST * (noise.most / LEAST) ** dice.uniform((count, 1, 1))  # (B, 1, 1)
+    level = noise.least * (noise.most / noise.least) ** dice.uniform((count, 1, 1))  # (B, 1, 1)
     slow = dice.uniform((count, 1, 1))  # (B, 1, 1) share of the variance that is slow
     memory = 0.05 * 40.0 ** dice.uniform((count, 1, 1))  # (B, 1, 1) seconds
     kept = torch.exp(-dt[..., None] / memory)  # (B, T, 1)

@@ -1,11 +1,12 @@
 """Associate detections that another program made: MOT detections in, MOT tracks out."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from edge.commands import Commands
 from edge.commands.outputs import refuse_overlap
 from edge.commands.run import add_motion
+from edge.commands.words import rate
 from edge.config import TrackingSettings
 from edge.detection_tracker import DetectionTracker
 from edge.errors import DataError
@@ -24,20 +25,10 @@ def add(commands: Commands) -> None:
         "associate", help="MOT detections in, MOT tracks out", description=__doc__
     )
     parser.add_argument("detections", type=Path, help="frame,id,left,top,width,height,score,...")
-    parser.add_argument("--fps", type=_rate, required=True, help="frames a second")
+    parser.add_argument("--fps", type=rate, required=True, help="frames a second")
     add_motion(parser)
     parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
     parser.set_defaults(command=_associate)
-
-
-def _rate(word: str) -> float:
-    try:
-        rate = float(word)
-    except ValueError:
-        rate = 0.0
-    if not 0.001 <= rate <= 1000:
-        raise ArgumentTypeError(f"{word!r} is no rate from 0.001 to 1000")
-    return rate
 
 
 def _associate(args: Namespace) -> int:

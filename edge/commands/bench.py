@@ -7,8 +7,8 @@ import numpy as np
 from edge import bench
 from edge import bundle as bundles
 from edge.commands import Commands
-from edge.commands.run import SOURCES, add_models, positive
-from edge.config import InferenceSettings, Settings
+from edge.commands.run import SOURCES, add_models, add_motion, positive
+from edge.config import InferenceSettings, Settings, TrackingSettings
 from edge.detector import open_detector
 from edge.errors import UsageError
 from edge.sources import open_source
@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
         "--model-ms", type=positive, default=40, metavar="MS", help="of the latency test's model"
     )
     add_models(parser)
+    add_motion(parser)
     parser.set_defaults(command=lambda args: _MEASURES[args.what](args))
 
 
@@ -61,10 +62,11 @@ def _frame(args: Namespace) -> int:
     return 0
 
 
-def _association(_args: Namespace) -> int:
-    print("objects  CPU us a frame")
+def _association(args: Namespace) -> int:
+    settings = TrackingSettings(motion=args.motion or TrackingSettings().motion)
+    print(f"objects  CPU us a frame, motion {settings.motion}")
     for objects in _OBJECTS:
-        print(f"{objects:7}  {bench.association_us(objects):.0f}")
+        print(f"{objects:7}  {bench.association_us(objects, settings):.0f}")
     return 0
 
 

@@ -12,6 +12,7 @@ from edge.backends import Backend
 from edge.commands import Commands
 from edge.commands.outputs import refuse_overlap
 from edge.commands.run import positive
+from edge.commands.words import rate
 from edge.errors import UsageError
 from edge.evaluation import evaluate
 from edge.evaluation.protocols import DEFAULT, PROTOCOLS, Protocol, named
@@ -58,7 +59,7 @@ def add(commands: Commands) -> None:
         "--frames", type=positive, default=400, metavar="N", help="of each sequence; default: 400"
     )
     parser.add_argument(
-        "--fps", type=_rate, default=30.0, metavar="F", help="of all sequences; default: 30"
+        "--fps", type=rate, default=30.0, metavar="F", help="of all sequences; default: 30"
     )
     parser.add_argument(
         "--only", type=_words, default=[], metavar="NAME[,NAME]", help="these sequences alone"
@@ -94,13 +95,6 @@ def _words(text: str) -> list[str]:
     if not words or len(set(words)) < len(words):
         raise ArgumentTypeError(f"{text!r}: give names with commas between, each once")
     return words
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no rate above 0")
-    return value
 
 
 def _subset(text: str) -> tuple[str, list[str]]:

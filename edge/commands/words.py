@@ -49,6 +49,11 @@ def share(word: str) -> float:
     return _float(word, 0.0, 1.0)
 
 
+def rate(word: str) -> float:
+    """Return frames a second, as argparse wants its types."""
+    return _float(word, 0.001, 1000.0)
+
+
 def _channels(word: str) -> tuple[Any, ...]:
     values = tuple(_float(part, -1e6, 1e6) for part in word.split(","))
     if len(values) not in (1, 3):
