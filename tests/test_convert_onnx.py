@@ -13,7 +13,10 @@ pytestmark = pytest.mark.skipif("onnx" not in available(), reason="needs onnxrun
 
 
 def node_tests():
-    from onnx.backend.test.case.node import _NodeTestCases, gru, lstm, rnn  # noqa: F401
+    # On import they compute what is right with numpy, whose BLAS now and then reports a floating
+    # point error that an earlier caller left behind; the values are compared below.
+    with np.errstate(all="ignore"):
+        from onnx.backend.test.case.node import _NodeTestCases, gru, lstm, rnn  # noqa: F401
 
     return {case.name: case for case in _NodeTestCases}
 
