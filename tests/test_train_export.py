@@ -72,13 +72,14 @@ def test_a_tracker_is_exported_and_follows_with_a_memory(fitted):
     assert np.isfinite(found.box).all()
 
 
-def test_the_baseline_and_the_control_have_no_state(fitted):
-    for name, words in {
-        "still": ("--looking", fitted / "looking.pt"),
-        "control": ("--following", fitted / "following.pt", "--forgetful"),
-    }.items():
-        out = fitted / name
-        assert run(fitted, *words, "--steps", "20", "--to", "tflite", "--out", out) == 0
+@pytest.mark.parametrize("memory", ["empty", "none"])
+def test_the_baseline_and_the_controls_have_no_state(fitted, memory):
+    config = fitted / "tracker.toml"
+    config.write_text(f'memory = "{memory}"\n{config.read_text()}')
+    torch.save(Tracker(load_settings(config)).state_dict(), fitted / "control.pt")
+    for weights in (("--looking", fitted / "looking.pt"), ("--following", fitted / "control.pt")):
+        out = fitted / weights[0][2:]
+        assert run(fitted, *weights, "--steps", "20", "--to", "tflite", "--out", out) == 0
         assert bundles.load(out).manifest.state is None
 
 

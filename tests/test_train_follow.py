@@ -139,10 +139,21 @@ def test_batch_statistics_stay_as_the_first_stage_measured_them(net, renderer):
 
 
 def test_without_memory_every_step_begins_anew(net, renderer):
-    forgetful = msgspec.structs.replace(SETTINGS, memory=False)
+    forgetful = msgspec.structs.replace(SETTINGS, memory="empty")
     terms = Following(net.train(), renderer, renderer, forgetful).loss(seeded())
     sum(terms.values()).backward()
     assert net.step.motion.gates.weight.grad[:, -64:].abs().sum() == 0
+
+
+def test_the_look_alone_learns_in_the_same_loop_and_has_no_lstm(renderer):
+    alone = msgspec.structs.replace(SETTINGS, memory="none")
+    net = Tracker(alone)
+    net.begin(Appearance().state_dict(), MotionLSTM(MOVES + 1).state_dict())
+    terms = Following(net.train(), renderer, renderer, alone).loss(seeded())
+    assert set(terms) == {"box", "map", "cells", "presence", "followed"}
+    sum(terms.values()).backward()
+    assert net.step.matcher.read.weight.grad.abs().sum() > 0
+    assert not any("motion" in name for name, _ in net.named_parameters())
 
 
 def test_held_out_sequences_are_the_same_every_time(net, renderer):

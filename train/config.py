@@ -110,8 +110,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of searches: the template is another scene's, and the target absent."""
     stage: Literal["looking", "following"] = "looking"
     """Single looks, or sequences in closed loop."""
-    memory: bool = True
-    """Of `following`: False is the control, the same net whose memory is always empty."""
+    memory: Literal["kept", "empty", "none"] = "kept"
+    """Of `following`; the others are its controls: the same net whose memory is always empty, and
+    the look alone, without an LSTM, fitted in the same closed loop."""
     pauses: tuple[Count, Count] = (6, 16)
     """Of `following`: frames from one box that is given to the next, at least and at most."""
     followed: Annotated[float, msgspec.Meta(ge=0.0)] = 0.5

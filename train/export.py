@@ -36,6 +36,7 @@ from train.trajectories import load_trajectories
 
 _ORIGIN = "trained by edgetrack on free still photographs, see docs/tracker.md"
 _RECORDED = 2  # steps for a device to replay: enough to carry the state once; pictures are large
+_CONFIG = "that it was fitted with: it says what memory there is; default: %(default)s"
 _MIXED = (
     "with both: how far the look's weights go from the first stage's to the second's, 0..1; half "
     "way keeps what either is better at (Wortsman et al. 2022); default: 1"
@@ -53,11 +54,12 @@ class Deployed(nn.Module):
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a bundle, and return the exit code."""
     parser = ArgumentParser(prog="python -m train.export", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("configs/train-tracker.toml"))
+    parser.add_argument(
+        "--config", type=Path, default=Path("configs/train-tracker.toml"), help=_CONFIG
+    )
     parser.add_argument("--looking", type=Path, metavar="FILE", help="weights of the first stage")
     parser.add_argument("--following", type=Path, metavar="FILE", help="weights of the second")
     parser.add_argument("--mixed", type=float, default=1.0, metavar="SHARE", help=_MIXED)
-    parser.add_argument("--forgetful", action="store_true", help="the memory is always empty")
     parser.add_argument("--quantise", choices=("none", "int8"), default="none", help="the encoder")
     parser.add_argument("--to", choices=("tflite,onnx", "tflite", "onnx"), default="tflite,onnx")
     parser.add_argument("--steps", type=int, default=1000, help="compared with what was fitted")
@@ -117,7 +119,7 @@ def deployed(args: Namespace, settings: Settings) -> Deployed:
     load(tracker, args.following)
     if args.looking:
         mix(tracker.step.matcher, seen.matcher, args.mixed)
-    step = Forgetful(tracker.step) if args.forgetful else tracker.step
+    step = Forgetful(tracker.step) if settings.memory == "empty" else tracker.step
     return Deployed(tracker.encoder, step)
 
 

@@ -15,7 +15,7 @@ from train.config import Settings
 from train.dice import Dice
 from train.geometry import centre, described, guarded, jittered, moved, read
 from train.losses import Truth, giou, judged
-from train.memory import Step
+from train.memory import Step, Still
 from train.model import Encoder
 from train.motion import HORIZONS_S, UNITS
 from train.render import Renderer, Scene
@@ -31,7 +31,7 @@ class Tracker(nn.Module):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.encoder = Encoder().requires_grad_(False)
-        self.step = Step(settings.scene)
+        self.step = (Still if settings.memory == "none" else Step)(settings.scene)
 
     def begin(self, appearance: Mapping[str, Tensor], motion: Mapping[str, Tensor]) -> None:
         """Take over what a look and a motion LSTM have learnt.
@@ -44,13 +44,15 @@ class Tracker(nn.Module):
         Raises:
             DataError: They are of other nets.
         """
-        own = self.step.motion.state_dict()
         try:
             parts = {n: v for n, v in appearance.items() if n.startswith("encoder.")}
             self.encoder.load_state_dict({n.removeprefix("encoder."): v for n, v in parts.items()})
             parts = {n: v for n, v in appearance.items() if n.startswith("matcher.")}
             matcher = {n.removeprefix("matcher."): v for n, v in parts.items()}
             self.step.matcher.load_state_dict(matcher)
+            if isinstance(self.step, Still):
+                return
+            own = self.step.motion.state_dict()
             gates = own["gates.weight"]  # (4 * UNITS, told + UNITS)
             known = motion["gates.weight"]  # (4 * UNITS, fewer + UNITS)
             told = known.shape[1] - UNITS
@@ -161,10 +163,11 @@ class Following:
         terms = judged(found.sight, truth)
         terms["presence"] = terms["presence"] + _certain(found.presence, seen)
         terms["followed"] = self._settings.followed * _off(box, true, known)
-        later = self._later(scene, frame)  # (B, 5, 4)
-        unlikely = surprise(found.forecast, box.detach(), later, known)
-        terms["forecast"] = self._settings.foreseen * unlikely
-        memory = found.memory if self._settings.memory else targets.memory
+        if self._settings.memory != "none":
+            later = self._later(scene, frame)  # (B, 5, 4)
+            unlikely = surprise(found.forecast, box.detach(), later, known)
+            terms["forecast"] = self._settings.foreseen * unlikely
+        memory = found.memory if self._settings.memory == "kept" else targets.memory
         forecast = found.forecast.detach()
         return terms, _Targets(box.detach(), targets.template, forecast, memory)
 

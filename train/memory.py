@@ -30,7 +30,7 @@ class Found:
     box: Tensor  # (N, 4) left, top, right, bottom in shares of the crop
     presence: Tensor  # (N,) logit
     forecast: Tensor  # (N, 5, 6)
-    memory: tuple[Tensor, Tensor]  # (N, UNITS) each
+    memory: tuple[Tensor, ...]  # (N, UNITS) each
 
 
 class Geometry(nn.Module):
@@ -143,12 +143,19 @@ class Still(nn.Module):
 
     def forward(self, features: Tensor, template: Tensor, motion: Tensor) -> tuple[Tensor, ...]:
         """Take one step; see `Step.forward`."""
+        found = self.all(features, template, motion, ())
+        return found.box, torch.sigmoid(found.presence)[:, None], found.forecast
+
+    def all(
+        self, features: Tensor, template: Tensor, motion: Tensor, memory: tuple[Tensor, ...]
+    ) -> Found:
+        """Take one step and return all of it; the memory as it was."""
         sight = self.matcher(features, template)
         growth = sight.growth.clamp(-_LARGEST, _LARGEST) * _DAMPING  # (N, 2)
         box = edges(sight.shift, growth, self.geometry.reference(motion))  # (N, 4)
-        presence = torch.sigmoid(sight.presence)[:, None]  # (N, 1)
-        forecast = self.unknown - presence[..., None] * self.known  # (N, 5, 6)
-        return box, presence, forecast
+        presence = torch.sigmoid(sight.presence)[:, None, None]  # (N, 1, 1)
+        forecast = self.unknown - presence * self.known  # (N, 5, 6)
+        return Found(sight, box, sight.presence, forecast, memory)
 
 
 def edges(shift: Tensor, growth: Tensor, reference: Tensor) -> Tensor:
