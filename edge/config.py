@@ -77,7 +77,8 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The detectors look at every n-th frame, between looks tracks are carried on; left out: at
     every frame, and with a tracker bundle, which then follows the tracks, at every 10th."""
     doubt: Share = 0.5
-    """With a tracker bundle: the detectors look at once when a track's presence falls below."""
+    """With a tracker bundle: the detectors look at once when a track's presence falls below, and
+    at every second frame while it stays there."""
     score_threshold: Share | None = None
     """In place of each bundle's own."""
     second_looks: Annotated[int, msgspec.Meta(ge=0, le=64)] = 2

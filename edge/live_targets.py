@@ -34,10 +34,10 @@ class LiveTargets:
         """Return where the targets are, or are expected, at a time in seconds."""
         return Carried(self._ids, self._targets.at(time), self._targets.presence)
 
-    def fell(self, share: float) -> bool:
-        """Say whether the last step let a presence fall below a share."""
-        fallen = (self._presence_before >= share) & (self._targets.presence < share)
-        return bool(fallen.any())
+    def doubted(self, share: float) -> tuple[bool, bool]:
+        """Say whether a presence is below a share, and whether one fell there in the last step."""
+        low = self._targets.presence < share
+        return bool(low.any()), bool((low & (self._presence_before >= share)).any())
 
     def keep(self, frame: Frame, ids: Ints, boxes: Floats, detected: Array) -> None:
         """Begin and end targets as tracks do, and anchor those that a detector found.

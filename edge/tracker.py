@@ -26,6 +26,8 @@ from edge.types import Box, Carried, Detections, Event, Frame, Image, Track
 Model = Detector | SequenceModel | RecurrentTracker
 EVERY = 10
 """Where tracks are followed by their pictures, the detectors look at every n-th frame."""
+_EVERY_IN_DOUBT = 2
+"""The same while a track is in doubt: what comes back is seldom seen at the first look."""
 
 
 class Tracker:
@@ -143,10 +145,13 @@ class Tracker:
         return self._association.emit(at, self._targets.at(at) if self._targets else None)
 
     def _is_due(self) -> bool:
-        """Say whether this frame is looked at: in its turn, or because a presence fell."""
+        """Say whether this frame is looked at: in its turn, or because a presence is low."""
         self._rest -= 1
-        doubt = self._targets is not None and self._targets.fell(self._detection.doubt)
-        if self._rest > 0 and not doubt and not self._given:
+        low, fell = (
+            self._targets.doubted(self._detection.doubt) if self._targets else (False, False)
+        )
+        due = self._rest <= (self._every - _EVERY_IN_DOUBT if low else 0)
+        if not due and not fell and not self._given:
             return False
         self._rest = self._every
         return bool(self._detectors or self._given)

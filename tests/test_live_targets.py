@@ -147,13 +147,13 @@ def test_a_gap_in_capture_ends_what_was_followed(recurrent):
     assert tracker.update(frame(2, (160, 120, 200), at=3600.1)) == []
 
 
-def test_when_presence_falls_the_detector_looks_at_once(recurrent):
-    detector = ScriptedDetector([seen((160, 120)), seen((290, 30)), seen((290, 30))])
+def test_when_presence_falls_the_detector_looks_at_once_and_often_until_it_rises(recurrent):
+    detector = ScriptedDetector([seen((160, 120)), *[seen((290, 30))] * 6])
     tracker = Tracker([detector], recurrent=recurrent)
     for number in range(15):
         place = (160, 120) if number < 4 else (290, 30)  # a scene cut
         tracks = tracker.update(frame(number, (*place, 200)))
-    assert detector.shown == [0, 4, 14]
+    assert detector.shown == [0, 4, 6, 8, 10, 12, 14]
     assert [(track.id, track.status) for track in tracks] == [(1, "lost"), (2, "confirmed")]
     assert centre(tracks[1].box) == pytest.approx((290, 30), abs=0.5)
 
