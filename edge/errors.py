@@ -53,3 +53,9 @@ class OutputClosed(EdgeError):  # noqa: N818  not a fault: `edgetrack ... | head
     """The reader of a pipe went away: there is nobody left to write for, and nothing is wrong."""
 
     exit_code = 0
+
+
+class ServiceError(EdgeError, RuntimeError):
+    """A running edgetrack is asked for something and is not there, or does not answer."""
+
+    exit_code = 69

@@ -8,13 +8,12 @@ import msgspec
 from edge import bundle as bundles
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
+from edge.commands.parts import choose, open_tracker
 from edge.commands.run import (
     StopRequest,
     add_detect_every,
     add_models,
     add_motion,
-    choose,
-    open_tracker,
     stdout_is_a_terminal,
 )
 from edge.config import Settings, load_settings

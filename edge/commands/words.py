@@ -54,6 +54,11 @@ def rate(word: str) -> float:
     return _float(word, 0.001, 1000.0)
 
 
+def seconds(word: str) -> float:
+    """Return a time in seconds, as argparse wants its types."""
+    return _float(word, 0.0, 86_400.0)
+
+
 def _channels(word: str) -> tuple[Any, ...]:
     values = tuple(_float(part, -1e6, 1e6) for part in word.split(","))
     if len(values) not in (1, 3):

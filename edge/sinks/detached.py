@@ -2,7 +2,9 @@
 
 import logging
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 
 from edge.errors import SinkError
@@ -21,17 +23,24 @@ class Detached:
     whether the closing came to its end or not.
     """
 
-    def __init__(self, sink: TrackSink, depth: int = 8) -> None:
+    def __init__(
+        self,
+        sink: TrackSink,
+        depth: int = 8,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = sink.name
         self.wants_frame = sink.wants_frame
         self.written = 0
         self._sink = sink
         self._depth = depth
+        self._monotonic = monotonic
         self._queue: deque[tuple[Record, Frame | None]] = deque()
         self._ready = threading.Condition()
         self._closing = False
         self._given = 0  # this and the next two change under the lock only
         self._in_hand = 0  # 1 while the thread writes
+        self._began = 0.0  # that write, monotonic seconds
         self._given_up = False  # what waits or is in hand will be lost
         self._failing = False
         self._error: BaseException | None = None
@@ -44,6 +53,11 @@ class Detached:
         with self._ready:
             waiting = 0 if self._given_up else len(self._queue) + self._in_hand
             return self._given - self.written - waiting
+
+    def writing_s(self, now: float) -> float:
+        """Return for how long, at a monotonic time, the sink has been writing one record."""
+        with self._ready:
+            return now - self._began if self._in_hand else 0.0
 
     def write(self, record: Record, frame: Frame | None = None) -> None:
         """Queue one record, or count it as dropped.
@@ -109,7 +123,7 @@ class Detached:
             if not self._queue:
                 return False
             record, frame = self._queue.popleft()
-            self._in_hand = 1
+            self._in_hand, self._began = 1, self._monotonic()
         written = 0
         try:
             self._sink.write(record, frame)
