@@ -297,8 +297,11 @@ class TrackTable:
         self._farewell = [Event("end", i) for i in ids[~known & (status != TENTATIVE)].tolist()]
         self._next_id = max(self._next_id, saved.next_id)
         self._ints = np.array((ids[known], mine, status[known]), np.int64)
-        floats = np.array(saved.rows).reshape(len(ids), -1)[known].T  # (rows, n)
-        self._floats = self._as_mine(floats, saved.motion) if mine else self._floats[:, :0]
+        if mine:
+            floats = np.array(saved.rows)[known].T  # (rows, n)
+            self._floats = self._as_mine(floats, saved.motion)
+        else:
+            self._floats = self._floats[:, :0]
         self._all_confirmed = self._all_seen = False
 
     def _as_mine(self, floats: Floats, motion: str) -> Floats:

@@ -1,5 +1,6 @@
 """The unit file and the script that installs it, as far as no systemd has to run."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -147,3 +148,18 @@ def test_help_shows_what_is_installed_where():
     assert code == 0
     assert Path(PROGRAM).parent.parent.as_posix() in out
     assert "/etc/edgetrack/front.toml" in out
+
+
+@pytest.mark.target
+@pytest.mark.skipif(
+    "EDGETRACK_TARGET" not in os.environ,
+    reason="takes 3 to 6 minutes; set EDGETRACK_TARGET to a folder for Debian systems",
+)
+def test_what_is_claimed_of_the_service_holds_under_a_real_systemd():
+    done = subprocess.run(
+        [ROOT / "scripts" / "target" / "systemd"], capture_output=True, text=True, check=False
+    )
+    if done.returncode == 77:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert [line for line in done.stdout.splitlines() if not line.startswith("ok: ")] == []
+    assert done.returncode == 0, done.stderr

@@ -36,6 +36,10 @@ def _in_a_child(function: Callable[..., int], *args: object) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def _make_file(folder: str) -> None:
+    Path(folder, f"probe-{os.getpid()}").open("x").close()
+
+
 def _make_setuid() -> None:
     path = Path("probe-setuid")
     path.touch()
@@ -50,13 +54,12 @@ def _run_what_was_written() -> None:
 
 
 ATTEMPTS: dict[str, Callable[[], object]] = {
-    "write its own state": lambda: Path("probe").touch(),
-    "write below /etc": lambda: Path("/etc/probe").touch(),
-    "write below /usr": lambda: Path("/usr/probe").touch(),
-    "write the program": lambda: Path("/opt/edgetrack/probe").touch(),
-    "write another camera's state": lambda: Path("/var/lib/edgetrack/back/probe").touch(),
-    "write models": lambda: Path("/var/lib/edgetrack/models/probe").touch(),
-    "look into /home": lambda: os.listdir("/home/someone"),
+    "write its own state": lambda: _make_file("."),
+    "write into /etc": lambda: _make_file("/etc/anyone"),
+    "write into /usr": lambda: _make_file("/usr/anyone"),
+    "write into /opt": lambda: _make_file("/opt/anyone"),
+    "write into /var/lib": lambda: _make_file("/var/lib/anyone"),
+    "look into /home": lambda: os.listdir("/home/anyone"),
     "see other processes": lambda: Path("/proc/1/status").read_text(),
     "open a device": lambda: os.close(os.open("/dev/fuse", os.O_RDWR)),
     "mount": lambda: _in_a_child(LIBC.mount, b"none", b"/mnt", b"tmpfs", 0, None),

@@ -27,7 +27,7 @@ def main() -> None:
         try:
             figure = claim()
             print(f"ok: {text}" + (f" ({figure})" if figure else ""), flush=True)
-        except (RuntimeError, OSError, ValueError, LookupError) as error:
+        except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
             failed += 1
             said = " ".join(f"{error}".split()) or type(error).__name__
             print(f"FAILED: {text}: {said}", flush=True)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from pathlib import Path
 
 from system import (
     FRONT,
@@ -24,7 +25,9 @@ def tracks() -> str:
     """It tracks the face in the sample, and its state folder gets the records."""
     configure()
     seconds = restart()
-    return f"first track {seconds:.1f} s after the start"
+    memory = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid()}/status").read_text())
+    megabytes = int(memory[1]) / 1000 if memory else 0
+    return f"first track {seconds:.1f} s after the start, {megabytes:.0f} MB of memory"
 
 
 def says_how_it_is() -> str:
@@ -39,6 +42,14 @@ def status_for_all() -> str:
     """`edgetrack status front` works for any user."""
     said = must("setpriv", "--reuid=nobody", "--clear-groups", "edgetrack", "status", "front")
     expect("front" in said and "streaming" in said, said)
+    return ""
+
+
+def doctored() -> str:
+    """Its doctor finds the service installed, started at boot, running, and watched."""
+    said = must("edgetrack", "doctor", "front")
+    for topic in ("unit", "program", "boot", "running", "watchdog"):
+        expect(re.search(rf"(?m)^ok +{topic}: ", said) is not None, f"{topic}: {said}")
     return ""
 
 
@@ -96,4 +107,13 @@ def quiet() -> str:
     return f"{len(lines)} lines since the start"
 
 
-CLAIMS = (tracks, says_how_it_is, status_for_all, quiet, reloaded, reload_refused, bad_settings)
+CLAIMS = (
+    tracks,
+    says_how_it_is,
+    status_for_all,
+    doctored,
+    quiet,
+    reloaded,
+    reload_refused,
+    bad_settings,
+)

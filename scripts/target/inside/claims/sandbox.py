@@ -40,8 +40,10 @@ def user() -> str:
 
 def fenced() -> str:
     """All is denied to it that root outside can do: files, processes, system calls, devices."""
-    for folder in ("/home/someone", "/var/lib/edgetrack/back"):
-        Path(folder).mkdir(exist_ok=True)
+    for place in ("/etc", "/usr", "/opt", "/var/lib", "/home"):
+        folder = Path(place) / "anyone"
+        folder.mkdir()
+        folder.chmod(0o777)
     free = json.loads(must("python3", "/check/probe.py"))
     impossible = [name for name, result in free.items() if result != "done"]
     expect(not impossible, f"not even root outside can {', '.join(impossible)}")
@@ -49,6 +51,8 @@ def fenced() -> str:
     expect(results.pop(ALLOWED) == "done", "it cannot write its own state")
     possible = [name for name, result in results.items() if result == "done"]
     expect(not possible, f"it can {', '.join(possible)}")
+    writes = {result for name, result in results.items() if name.startswith("write into")}
+    expect(writes == {"EROFS"}, f"what keeps it from writing is {writes}")
     return ", ".join(f"{name} {result}" for name, result in results.items())
 
 
