@@ -5,8 +5,10 @@ import errno
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import TextIO
 
@@ -73,8 +75,13 @@ def _run(words: Sequence[str]) -> int:
 
 def _begin_log(level: int) -> None:
     log = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(levelname)s %(name)s: %(message)s")
-    log.setFormatter(ForJournal("%(name)s: %(message)s") if _journal_reads(2) else plain)
+    if _journal_reads(2):
+        log.setFormatter(ForJournal("%(name)s: %(message)s"))
+        fault = partial(logging.getLogger("edgetrack").critical, "a fault of edgetrack")
+        sys.excepthook = lambda *error: fault(exc_info=error)
+        threading.excepthook = lambda what: fault(exc_info=what[:3])  # type: ignore[arg-type]
+    else:
+        log.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[log])
 
 

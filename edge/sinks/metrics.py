@@ -51,7 +51,10 @@ def _run(s: Status) -> Iterator[Metric]:
     yield InfoMetricFamily("edgetrack", "What runs.", about)
     yield GaugeMetricFamily("edgetrack_uptime_seconds", "Since this run began.", s.up_s)
     yield GaugeMetricFamily("edgetrack_tracks", "Tracks in the last record.", s.tracks)
-    yield CounterMetricFamily("edgetrack_reloads", "Configurations that took effect.", s.reloads)
+    yield CounterMetricFamily("edgetrack_reloads", "Reloads that were taken.", s.reloads)
+    yield GaugeMetricFamily(
+        "edgetrack_reload_refused", "1 where the last reload was not taken.", bool(s.refused)
+    )
     yield _counters(
         "edgetrack_records_unwritten", "Records that a sink did not write.", "sink", s.unwritten
     )

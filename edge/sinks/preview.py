@@ -68,7 +68,7 @@ class Preview:
         number, due = 0, -math.inf
         while self._wait(number, due) and (picture := self.picture()):
             number = picture.number
-            due = max(due, picture.captured_at - 1 / fps) + 1 / fps
+            due = due_after(due, picture.captured_at, fps)
             yield picture.jpeg
 
     def _wait(self, number: int, due: float) -> bool:
@@ -83,3 +83,11 @@ class Preview:
             and self._newest[0] != number
             and self._newest[1].captured_at >= due
         )
+
+
+def due_after(due: float, captured_at: float, fps: float) -> float:
+    """Return when the next picture is due after one that was, so that the mean rate is `fps`.
+
+    All in seconds of the capture clock.
+    """
+    return max(due, captured_at - 0.5 / fps) + 1 / fps

@@ -57,6 +57,7 @@ class Server(ThreadingHTTPServer):
     """Listens once made; every answer comes from `answer`, in the thread of who asked."""
 
     daemon_threads = True
+    request_queue_size = 2 * MOST_CLIENTS
 
     def __init__(
         self,
@@ -129,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: Server
     timeout = _PATIENCE_S
+    default_request_version = "HTTP/1.0"  # of what is no request: it gets a head, too
     server_version, sys_version = "edgetrack", ""
 
     def do_GET(self) -> None:
@@ -141,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(self.server.answer(path, self.headers.get("Accept", "")))
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  as http.server wants it
 
     def _is_for_us(self) -> bool:
         """Tell whether the browser of someone here was not led here by a foreign page's name."""
