@@ -20,6 +20,8 @@ _MODULES = {
     "status": "status",
     "reload": "status",
     "track": "track",
+    "record": "record",
+    "replay": "replay",
     "associate": "associate",
     "check": "inspect",
     "devices": "inspect",

@@ -115,7 +115,7 @@ class Ring:
             if held + room > bound.max_bytes or bound.has_outlived(found, now):
                 path.unlink(missing_ok=True)
                 held -= found.st_size
-                _log.info("%s: removed, %d bytes, it was the oldest", path, found.st_size)
+                _log.debug("%s: removed, %d bytes, it was the oldest", path, found.st_size)
 
     def _numbered(self) -> list[tuple[int, Path]]:
         try:

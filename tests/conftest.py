@@ -73,6 +73,25 @@ def needs_onnx() -> None:
         pytest.skip("needs onnxruntime")
 
 
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a tmpfs of 64 kB; the test may ask for other options."""
+    places = []
+
+    def mount(options="size=64k"):
+        place = tmp_path / f"mount{len(places)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a file system needs root and the right to mount")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 class ScriptedDetector(Detector):
     """Says of each frame in turn what it was told to say; remembers what it was shown."""
 

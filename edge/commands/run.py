@@ -22,8 +22,8 @@ from edge.vitals import Vitals
 
 SOURCES = "0, /dev/video0, csi:0, rtsp://..., a video file, a folder of images, synthetic:portrait"
 SINKS = (
-    "- (JSON Lines on stdout), file:PATH, mot:PATH, csv:PATH, video:PATH, http://HOST:PORT or "
-    "mqtt://HOST/TOPIC; repeatable"
+    "- (JSON Lines on stdout), file:PATH, mot:PATH, csv:PATH, video:PATH, record:FOLDER, "
+    "http://HOST:PORT or mqtt://HOST/TOPIC; repeatable"
 )
 
 

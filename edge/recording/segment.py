@@ -33,11 +33,11 @@ _START = struct.Struct(">4sIII")
 _UNSUMMED = _START.size - 4
 _LARGEST_TEXT, _LARGEST_PICTURE = 1 << 16, 1 << 28
 _LOOK_BYTES = 1 << 28  # how far after a torn shot another one is looked for
-# Of PNG's ways the fastest: neighbours' mean, then Huffman alone. Level 1 finds no shorter files
-# in twice the time, as camera noise never repeats.
+# Of PNG's ways the fastest: the mean of two neighbours, then Huffman codes alone. OpenCV's level 1
+# takes twice the time for files as large, because the noise of a camera never repeats.
 _LOSSLESS = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 _LOSSLESS += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV before 4.12 has its own mind
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # older OpenCV chooses it itself, which is slower
     _LOSSLESS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
 
 

@@ -31,6 +31,7 @@ from edge.types import Frame, Record
 from edge.vitals import Vitals
 
 _Kind = Literal["file", "mot", "csv", "video", "record", "http", "mqtt"]
+_LINES: dict[str, type[JsonLines | Mot | Csv]] = {"file": JsonLines, "mot": Mot, "csv": Csv}
 
 
 class TrackSink(Protocol):
@@ -72,12 +73,8 @@ def open_sink(
     """
     kind, path = _kind_and_path(uri)
     match kind:
-        case "file":
-            return JsonLines(Output(uri, path, keep=keep, files=files))
-        case "mot":
-            return Mot(Output(uri, path, keep=keep, files=files))
-        case "csv":
-            return Csv(Output(uri, path, keep=keep, files=files))
+        case "file" | "mot" | "csv":
+            return _LINES[kind](Output(uri, path, keep=keep, files=files))
         case "video":
             return Video(uri, path, keep=keep, files=files)
         case "record":

@@ -38,6 +38,7 @@ class Series:
         self._ring = ring
         self._bound = bound_of(files) if files and place is None else None
         self._numbered: Path | None = None
+        self._level = logging.INFO
         self._output: Output | None = None
         if place is None:
             self._begin_file(0)
@@ -91,7 +92,8 @@ class Series:
         except OSError as error:
             raise error if isinstance(error, SinkError) else refusal(self.name, error) from error
         self._output = Output(self.name, os.fspath(self._numbered))
-        _log.info("%s: writing %s", self.name, self._numbered)
+        level, self._level = self._level, logging.DEBUG  # the first is told, not one a minute
+        _log.log(level, "%s: writing %s", self.name, self._numbered)
 
     def _prune(self, bound: Bound, count: int) -> None:
         if count > bound.max_bytes:
