@@ -68,9 +68,8 @@ class Aside:
         self.clock = clock
         self.look: Look | None = None
         """Under way; who steps the tracks meanwhile adds to its `since`."""
-        self.wanted = mode == "always"
-        """Whether the next look belongs on the thread."""
-        self._mode, self._start = mode, start or self._in_thread
+        self._auto, self._wanted = mode == "auto", mode == "always"
+        self._start = start or self._in_thread
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._error: Exception | None = None
@@ -92,14 +91,19 @@ class Aside:
             self._interval_s = known + (interval_s - known) * _MEMORY
 
     def took(self, seconds: float) -> None:
-        """Note what the detectors took for a look, and choose for the next."""
+        """Note what the detectors took for a look."""
         self._took_s.append(seconds)
-        look_s = statistics.median(self._took_s)
-        if self._mode != "auto" or not self._interval_s:
-            return
-        wanted = look_s > self._interval_s * (BACK if self.wanted else 1.0)
-        if wanted != self.wanted:
-            self.wanted = wanted
+
+    def wanted(self) -> bool:
+        """Say whether the next look belongs on the thread."""
+        if self._auto and self._took_s and self._interval_s:
+            self._choose(statistics.median(self._took_s))
+        return self._wanted
+
+    def _choose(self, look_s: float) -> None:
+        wanted = look_s > self._interval_s * (BACK if self._wanted else 1.0)
+        if wanted != self._wanted:
+            self._wanted = wanted
             _log.info(
                 "detection: a look takes %.1f ms, frames are %.1f ms apart; it is taken %s",
                 look_s * 1e3,

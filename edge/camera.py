@@ -131,11 +131,13 @@ class Camera:
 
     def stop(self, wait_s: float) -> None:
         """Close the source; a driver that takes longer is left to its thread."""
-        if self._opening is not None:
-            self._opening.let_go()
-            self._opening.join(wait_s)
-        if self._slot.clear():
-            self._counts.dropped["stopped"] += 1
+        try:
+            if self._opening is not None:
+                self._opening.let_go()
+                self._opening.join(wait_s)
+        finally:  # a second Ctrl-C may come at any moment
+            if self._slot.clear():
+                self._counts.dropped["stopped"] += 1
 
     def _watch(self, now: float) -> float:
         """Do what is due; return in how many seconds something else is."""
@@ -236,7 +238,8 @@ class Camera:
         period_s = self._period_s
         if at < self._due_at - _EARLY * period_s:
             return False
-        self._due_at = max(self._due_at, at - period_s) + period_s
+        steady = at - self._due_at < period_s  # else nothing came for long: count from here
+        self._due_at = (self._due_at if steady else at) + period_s
         return True
 
     def _state_of(self, condition: Condition, now: float) -> CameraState:

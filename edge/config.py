@@ -12,8 +12,12 @@ from edge.errors import ConfigError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-_RISING = (("low_score", "high_score"), ("lost_presence", "found_presence"))
-"""Settings of `[tracking]` of which the first may not be more than the second."""
+_RISING = (
+    ("tracking", "low_score", "high_score"),
+    ("tracking", "lost_presence", "found_presence"),
+    ("budget", "cool_c", "hot_c"),
+)
+"""Settings of a section of which the first may not be more than the second."""
 
 
 class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,11 +80,11 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """A camera from which nothing came for so long is lost, and is opened anew."""
     retry_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600.0)] = 0.25
     """Pause after the first failed opening; it doubles with every other one."""
-    longest_retry_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600.0)] = 5.0
-    """The longest pause between two openings."""
+    longest_retry_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600.0)] = 0.5
+    """The longest pause between two openings: so much later than it could a camera comes back."""
     hang_s: Annotated[float, msgspec.Meta(ge=1.0, le=3600.0)] = 20.0
-    """A driver that neither delivers nor lets go for so long ends the process (exit code 69), so
-    that whatever started it starts it again."""
+    """A driver that was told to let go and has not for so long, or whose opening takes so long,
+    ends the process (exit code 69), so that whatever started it starts it again."""
     reopen_frozen_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 10.0
     """A camera whose picture stands still for so long is opened anew; 0: never."""
 
@@ -179,11 +183,12 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(
             f"{path}: models: {list(settings.models)} names one twice; name each once"
         )
-    for low, high in _RISING:
-        below, above = getattr(settings.tracking, low), getattr(settings.tracking, high)
+    for section, low, high in _RISING:
+        values = getattr(settings, section)
+        below, above = getattr(values, low), getattr(values, high)
         if below > above:
             raise ConfigError(
-                f"{path}: tracking.{low}: is {below}, more than {high}, which is {above}; lower it"
+                f"{path}: {section}.{low}: is {below}, more than {high}, which is {above}; lower it"
             )
     return settings
 

@@ -131,10 +131,11 @@ class Daemon:
         if self._writer is None:
             return
         runtime, state = self._service.runtime, self._service.state
-        jobs = [runtime.clear] if runtime else []
+        jobs: dict[str, Callable[[], None]] = {"status": runtime.clear} if runtime else {}
         if state:
-            jobs.append(partial(save, self._state(self._clock(), stopped=True), state / STATE))
-        self._writer.give(*jobs)
+            saved = self._state(self._clock(), stopped=True)
+            jobs["state"] = partial(save, saved, state / STATE)
+        self._writer.give(jobs)
         self._writer.close(_CLOSE_S)
 
     def _feed(self, now: float) -> None:
@@ -154,11 +155,13 @@ class Daemon:
         if self._writer is None:
             return
         runtime, state = self._service.runtime, self._service.state
-        jobs: list[Callable[[], None]] = [partial(runtime.publish, status)] if runtime else []
+        jobs: dict[str, Callable[[], None]] = {}
+        if runtime:
+            jobs["status"] = partial(runtime.publish, status)
         if state and (status.tracks or now.monotonic >= self._save_at):
             self._save_at = now.monotonic + QUIET_S
-            jobs.append(partial(save, self._state(now, stopped=False), state / STATE))
-        self._writer.give(*jobs)
+            jobs["state"] = partial(save, self._state(now, stopped=False), state / STATE)
+        self._writer.give(jobs)
 
     def _state(self, now: Moment, *, stopped: bool) -> Saved:
         counts = self.live.run.counts

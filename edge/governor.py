@@ -18,12 +18,17 @@ LOOK, ASIDE = "detect", "aside"
 """Stages that only some frames have: a look on the path, and one on a thread of its own, which
 holds up no frame but heats the board."""
 
-OVER_S = 1.0
-"""Less is done when the budget was exceeded for so long; so long a change may show its effect."""
+WINDOW_S = 1.0
+"""Times of frames are means over so long."""
+OVER = 1.02
+"""A budget that is exceeded by less is held."""
+OVER_S = 1.5
+"""Less is done when the budget was exceeded for so long: longer than one slow frame is noticed."""
 UNDER_S = 5.0
 """More is done when it would have fitted into the budget for so long."""
 MARGIN = 0.85
-"""It fits when it would take at most this share of the budget."""
+"""It fits when it would take at most this share of the budget, or so much less than when it was
+given up."""
 UNDONE_S = 30.0
 """Where more was done and has to be taken back within so long, the next wait is twice as long."""
 LONGEST_S = 300.0
@@ -34,7 +39,6 @@ HOT_STEP = 0.8
 """What is done after a step of heat, of what was done before."""
 RARER, SLOWER = 1.5, 0.8
 """A step makes looks at least so much rarer, and the frame rate at most so much of what it was."""
-_MEMORY_S = 1.0  # of the means over frames
 _LOOKS = 5  # of whose times the median counts: one outlier is none
 _LONGEST_INTERVAL_S = 1.0  # from frame to frame: what is longer is a camera that was away
 
@@ -46,13 +50,17 @@ class Load:
         """Begin without a measurement, as if the detectors looked at every so many-th frame."""
         self.interval_s = 0.0
         """From one frame of the camera to the next; 0: not known yet."""
-        self.path_s = 0.0
-        """A frame, without its look."""
         self.gap = float(every)
         """Frames from look to look."""
         self._since = 0
+        self._paths: deque[tuple[float, float]] = deque()  # when, and what it took
         self._looks: deque[float] = deque(maxlen=_LOOKS)
         self._asides: deque[float] = deque(maxlen=_LOOKS)
+
+    @property
+    def path_s(self) -> float:
+        """What a frame takes, without its look."""
+        return sum(path_s for _, path_s in self._paths) / len(self._paths) if self._paths else 0.0
 
     @property
     def look_s(self) -> float:
@@ -64,19 +72,21 @@ class Load:
         """What a look takes on its own thread."""
         return statistics.median(self._asides) if self._asides else 0.0
 
-    def add(self, stages_s: Mapping[str, float], interval_s: float) -> None:
+    def add(self, stages_s: Mapping[str, float], interval_s: float, now: float) -> None:
         """Take the times of a frame.
 
         Args:
             stages_s: What was done for it -> seconds.
             interval_s: Since the camera's frame before; 0: nobody knows.
+            now: Monotonic seconds.
         """
         if 0 < interval_s < _LONGEST_INTERVAL_S:
             known = self.interval_s or interval_s
-            self.interval_s = known + (interval_s - known) * min(interval_s / _MEMORY_S, 1.0)
+            self.interval_s = known + (interval_s - known) * (interval_s / WINDOW_S)
         look_s, aside_s = stages_s.get(LOOK, 0.0), stages_s.get(ASIDE, 0.0)
-        path_s = sum(stages_s.values()) - look_s - aside_s
-        self.path_s += (path_s - self.path_s) * min((self.interval_s or 1.0) / _MEMORY_S, 1.0)
+        self._paths.append((now, sum(stages_s.values()) - look_s - aside_s))
+        while now - self._paths[0][0] > WINDOW_S:
+            self._paths.popleft()
         self._since += 1
         if look_s or aside_s:
             self.gap += (self._since - self.gap) / _LOOKS
@@ -112,6 +122,7 @@ class Governor:
         self._heated_at = self._bettered_at = -math.inf
         self._over_at = self._under_at = math.inf  # since when
         self._wait_s = UNDER_S
+        self._fits = MARGIN  # share of the budget
 
     def after(self, stages_s: Mapping[str, float], interval_s: float, now: float) -> Pace:
         """Take the times of a frame, and return how much is to be done from now on.
@@ -119,11 +130,10 @@ class Governor:
         Args:
             stages_s: What was done for it, as `Tracker.stages` and more of the kind -> seconds.
             interval_s: From the camera's frame before to this one, also where that one was
-                dropped; 0: nobody knows.
+                dropped or left out; 0: nobody knows.
             now: Monotonic seconds.
         """
-        # Frames that are left out by this pace must not count as a slow camera.
-        self._load.add(stages_s, 0.0 if self.pace.fps else interval_s)
+        self._load.add(stages_s, interval_s, now)
         self.heat = self._ask()
         if self._settings.hold and self._load.interval_s:
             self._note_heat(now)
@@ -139,14 +149,17 @@ class Governor:
         """Do less where the budget has been exceeded, and more where it has had room."""
         pressure = self._pressure(self._load.gap, self._rate)
         better = self._better()
-        self._over_at = min(self._over_at, now) if pressure > 1.0 else math.inf
+        self._over_at = min(self._over_at, now) if pressure > OVER else math.inf
         self._under_at = min(self._under_at, now) if better else math.inf
         if now - self._over_at >= OVER_S and (worse := self._worse()):
             undone = now - self._bettered_at < UNDONE_S
             self._wait_s = min(self._wait_s * 2, LONGEST_S) if undone else UNDER_S
+            fits = max(MARGIN, min(MARGIN * pressure, 1.0))
+            self._fits = fits if undone else max(self._fits, fits)
             self._change(worse)
         elif better and now - self._under_at >= self._wait_s:
             self._bettered_at = now
+            self._fits = self._fits if better.reason else MARGIN
             self._change(better)
 
     def _worse(self) -> Pace | None:
@@ -164,10 +177,12 @@ class Governor:
         every, fps = self.pace.every, self.pace.fps
         if fps:
             faster = fps / SLOWER
-            if self._pressure(self._load.gap, faster) > MARGIN:
+            if self._pressure(self._load.gap, faster) > self._fits:
                 return None
-            return self._made(every, round(faster, 1) if faster * self._load.interval_s < 1 else 0)
-        often = max(self._wanted, self._fitting(MARGIN), every // 2)
+            return self._made(
+                every, round(faster, 1) if faster * self._load.interval_s < 1 else 0.0
+            )
+        often = max(self._wanted, self._fitting(self._fits), every // 2)
         worth_it = often <= every / RARER or often == self._wanted
         return self._made(often, fps) if often < every and worth_it else None
 
@@ -218,8 +233,8 @@ class Governor:
     def _change(self, pace: Pace) -> None:
         before, self.pace, load = self.pace, pace, self._load
         _log.info(
-            "budget: %s, was %s (%s): a frame takes %.1f ms and a look %.1f ms, frames are %.1f ms "
-            "apart%s",
+            "budget: %s; it was %s (%s): a frame takes %.1f ms, a look %.1f ms, frames come every "
+            "%.1f ms%s",
             _words(pace),
             _words(before),
             pace.reason or "all is done again",
@@ -233,11 +248,11 @@ class Governor:
 
 
 def _words(pace: Pace) -> str:
-    rate = f", {pace.fps:g} frames a second" if pace.fps else ""
-    return f"detectors look at every {pace.every}. frame{rate}"
+    looks = "a look a frame" if pace.every == 1 else f"a look every {pace.every} frames"
+    return looks + (f", {pace.fps:g} frames a second" if pace.fps else "")
 
 
 def _degrees(heat: Heat) -> str:
     words = [] if heat.temperature_c is None else [f"{heat.temperature_c:.1f} C"]
     words += ["throttled"] if heat.throttled else []
-    return f", the board is at {' and '.join(words)}" if words else ""
+    return f", board: {', '.join(words)}" if words else ""

@@ -44,7 +44,7 @@ class TrackTable:
         self._farewell: list[Event] = []  # of tracks that could not be taken over
         self._all_confirmed = True
         self._all_seen = True  # in the latest frame
-        self._placed = False  # in the latest frame, by a tracker
+        self._placed: Array | None = None  # mask (n,): in the latest frame, by a tracker
 
     def __len__(self) -> int:
         return self._ints.shape[1]
@@ -100,7 +100,7 @@ class TrackTable:
         A gap longer than a lost track may last ends all tracks: none can be told from another.
         """
         self.events, self._farewell = self._farewell, []
-        self._all_seen = self._placed = False
+        self._all_seen, self._placed = False, None
         if dt > self._settings.max_lost_s:
             self._keep(np.zeros(len(self), bool))
             self._all_confirmed = True
@@ -128,8 +128,9 @@ class TrackTable:
             the columns (m,) that it surely sees: between the two settings for presence, those it
             saw before; none that waits to be confirmed, or that no detector saw for too long.
         """
-        self._placed = True
         columns, rows = common(self.ids, carried.ids)
+        self._placed = np.zeros(len(self), bool)
+        self._placed[columns] = True
         status, presence = self.status[columns], carried.presence[rows]
         low, high = self._settings.lost_presence, self._settings.found_presence
         present = presence >= np.where(status == LOST, high, low)
@@ -164,15 +165,16 @@ class TrackTable:
 
         Args:
             now: seconds.
-            followed: the columns (m,) that a recurrent tracker saw; None: by the clock alone.
+            followed: the columns (m,) that a recurrent tracker saw of those that it follows; the
+                clock alone tells of others, or of all without one.
         """
         unseen_s = now - self.matched_at
-        if followed is None:
-            gone = unseen_s > self._settings.coast_s
-        else:
-            gone = np.ones(len(self), bool)
-            gone[followed] = False
-            self._change("found", ~gone & (self.status == LOST), CONFIRMED)
+        gone = unseen_s > self._settings.coast_s
+        if self._placed is not None:
+            there = np.zeros(len(self), bool)
+            there[followed] = True
+            gone[self._placed] = ~there[self._placed]
+            self._change("found", there & (self.status == LOST), CONFIRMED)
         self._change("lost", gone & (self.status == CONFIRMED), LOST)
         self._keep(unseen_s <= self._settings.max_lost_s)
         self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
@@ -323,7 +325,7 @@ class TrackTable:
         """
         self._floats[_TIMES, columns] = now
         self._floats[_SCORE, columns] = scores
-        if self._placed:
+        if self._placed is not None:
             self.boxes[:, columns] = boxes
             scores = np.maximum(scores, self._floats[_PRESENCE, columns])
         self._floats[_PRESENCE, columns] = scores

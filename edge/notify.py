@@ -10,7 +10,7 @@ from collections.abc import MutableMapping
 
 _log = logging.getLogger(__name__)
 
-_SEND_S = 1.0  # what a manager that reads nothing may hold the process up
+_SEND_S = 1.0  # what a manager that is slow to read may hold up what is said once
 
 
 class Notifier:
@@ -45,7 +45,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Say that the process is up, be it for the first time or after a reload."""
-        self._send("READY=1")
+        self._send("READY=1", _SEND_S)
 
     def status(self, text: str) -> None:
         """Say in one line how things are."""
@@ -57,18 +57,18 @@ class Notifier:
 
     def reloading(self, now: float) -> None:
         """Say that settings are read again, until `ready`; `now` is monotonic seconds."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}", _SEND_S)
 
     def stopping(self) -> None:
         """Say that the process ends of its own will."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", _SEND_S)
 
-    def _send(self, message: str) -> None:
+    def _send(self, message: str, wait_s: float = 0.0) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
-                out.settimeout(_SEND_S)
+                out.settimeout(wait_s)
                 out.sendto(message.encode(errors="replace"), self._address)
             self._failed = False
         except OSError as error:

@@ -186,6 +186,7 @@ class Live:
         finally:
             try:
                 camera.stop(_CLOSE_S)
+                self.tracker.close(_CLOSE_S)
             finally:  # a second Ctrl-C may come at any moment
                 _close(self.outputs, self.run)
 

@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -116,15 +116,20 @@ class Writer:
     def __init__(self) -> None:
         """Begin with nothing to do."""
         self._changed = threading.Condition()
-        self._jobs: list[Callable[[], None]] = []
-        self._closing = self._failing = False
+        self._jobs: dict[str, Callable[[], None]] = {}
+        self._failing: set[str] = set()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def give(self, *jobs: Callable[[], None]) -> None:
-        """Do these next, in place of those that were given before and have not begun."""
+    def give(self, jobs: Mapping[str, Callable[[], None]]) -> None:
+        """Do these next, in place of those of the same names that have not begun.
+
+        Args:
+            jobs: By what they write; one that fails is a warning, and another once it has worked.
+        """
         with self._changed:
-            self._jobs = list(jobs)
+            self._jobs |= jobs
             self._changed.notify()
 
     def close(self, wait_s: float) -> None:
@@ -138,20 +143,20 @@ class Writer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._closing)
-                jobs, self._jobs = self._jobs, []
+                jobs, self._jobs = self._jobs, {}
             if not jobs:
                 return
-            for job in jobs:
-                self._do(job)
+            for name, job in jobs.items():
+                self._do(name, job)
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _do(self, name: str, job: Callable[[], None]) -> None:
         try:
             job()
-            self._failing = False
+            self._failing.discard(name)
         except OSError as error:
-            if not self._failing:
-                _log.warning("status or state cannot be written: %s; tried again", error)
-            self._failing = True
+            if name not in self._failing:
+                _log.warning("%s cannot be written: %s; it is tried again", name, error)
+            self._failing.add(name)
 
 
 def save(saved: Saved, path: Path) -> None:

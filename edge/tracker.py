@@ -172,7 +172,7 @@ class Tracker:
                 carried = self._targets.step(frame)
         if not good or not self._is_due():
             tracks = self._coast(frame, carried)
-        elif self._aside.wanted and not self._given:
+        elif not self._given and self._aside.wanted():
             tracks = self._look_aside(frame, carried)
         else:
             given, self._given = self._given, []

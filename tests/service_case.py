@@ -1,7 +1,9 @@
 """What the daemon's tests share: a service manager's end of the socket, a clock, scripted parts."""
 
+import os
 import socket
 import threading
+import time
 
 from edge.camera import Camera
 from edge.config import Settings, SourceSettings
@@ -11,7 +13,7 @@ from edge.notify import Notifier
 from edge.pipeline import Live, Run
 from edge.reload import Parts
 from edge.runtime import RuntimeFolder
-from edge.saved import Moment
+from edge.saved import Moment, Writer
 from edge.sinks.detached import Detached
 from edge.tracker import Tracker
 from edge.types import Detections
@@ -46,8 +48,24 @@ class Manager:
             pass
         return message
 
+    def silent(self, beginning, seconds):
+        """Whether nothing comes for so long that begins so."""
+        try:
+            self.wait_for(beginning, seconds)
+        except TimeoutError:
+            return True
+        return False
+
     def close(self):
         self._socket.close()
+
+
+def wait_until(condition, seconds=30.0):
+    """Wait for what another thread or process is about to do."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        os.sched_yield()
 
 
 class Clock:
@@ -129,6 +147,14 @@ class Sees(ScriptedDetector):
         return self._found
 
 
+class AtOnce(Writer):
+    """Writes in the thread of who gives, so that the clock cannot run ahead."""
+
+    def give(self, jobs):
+        for name, job in jobs.items():
+            self._do(name, job)
+
+
 class Case:
     """A daemon and all that it looks after, on a clock set by hand."""
 
@@ -141,7 +167,7 @@ class Case:
         self.service = Service(notifier, RuntimeFolder(self.runtime), self.state)
         self.asked = threading.Event()
 
-    def parts(self, detector, source, sinks=(), **settings):
+    def parts(self, detector, frames, sinks=(), **settings):
         wanted = Settings(sinks=tuple(sink.name for sink in sinks) or ("none",), **settings)
         tracker = Tracker([detector])
         return Parts(
@@ -149,7 +175,7 @@ class Case:
             tracker=tracker,
             governor=Governor(wanted.budget, tracker.every, Heat),
             outputs={sink.name: Detached(sink, monotonic=self.clock) for sink in sinks},
-            open_source=lambda: source,
+            open_source=lambda: frames,
             once=False,
         )
 
@@ -159,7 +185,9 @@ class Case:
         camera = Camera(parts.open_source, SourceSettings(), monotonic=self.clock)
         outputs = list(parts.outputs.values())
         live = Live(camera, parts.tracker, outputs, run, vitals, parts.governor)
-        return Daemon(live, parts, self.service, load, self._reload_asked, self.clock.moment)
+        daemon = Daemon(live, parts, self.service, load, self._reload_asked, self.clock.moment)
+        daemon._writer = AtOnce()
+        return daemon
 
     def run(self, daemon, stopped=lambda: False, between=lambda: None, seen=lambda _: None):
         """Run until the source ends or `stopped`; `between` comes before the daemon's."""

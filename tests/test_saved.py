@@ -50,6 +50,13 @@ def test_what_was_saved_is_found_within_the_time_and_nothing_afterwards(path, cl
     assert resume(path, clock.moment(), 10.0) is None
 
 
+def test_a_state_without_tracks_goes_on_with_its_next_id():
+    tracker = DetectionTracker()
+    tracker.restore(SavedTracks(next_id=5))
+    (track,) = tracker.update(BOX, [0.95], [0], 2.0)
+    assert track.id == 5
+
+
 def test_there_is_nothing_at_the_very_first_start(path, clock, caplog):
     assert resume(path, clock.moment(), 10.0) is None
     assert not caplog.records
@@ -172,6 +179,13 @@ def test_a_tracker_goes_on_from_what_another_knew_as_if_it_were_that_one():
         assert second.events == first.events == []
 
 
+def test_where_nobody_was_tracked_only_ids_go_on():
+    tracker = DetectionTracker(label_names=["thing"])
+    tracker.restore(SavedTracks(next_id=5))
+    assert [track.id for track in tracker.update(BOX, [0.95], [0], 1.0)] == [5]
+    assert tracker.saved().next_id == 6
+
+
 def test_labels_are_known_by_their_names_and_others_end_with_the_next_frame():
     tracker = DetectionTracker(label_names=["car", "thing"])
     two = [*BOX, [100.0, 10.0, 140.0, 30.0]]
@@ -233,10 +247,10 @@ def test_a_slow_disk_gets_the_newest_and_holds_up_nobody():
         begun.set()
         release.wait(30)
 
-    writer.give(slow)
+    writer.give({"status": slow})
     assert begun.wait(30)
     for number in range(100):
-        writer.give(lambda number=number: done.append(number))
+        writer.give({"status": lambda number=number: done.append(number)})
     release.set()
     writer.close(30)
     assert done == [99]
@@ -244,7 +258,7 @@ def test_a_slow_disk_gets_the_newest_and_holds_up_nobody():
 
 def test_a_disk_that_never_answers_ends_the_wait():
     writer, never = Writer(), threading.Event()
-    writer.give(lambda: never.wait(30) and None)
+    writer.give({"state": lambda: never.wait(30) and None})
     writer.close(0.01)
     never.set()
 
@@ -259,10 +273,11 @@ def test_a_disk_that_is_full_is_said_once_and_once_again_after_it_worked(caplog)
             raise OSError(28, "No space left on device")
 
     for turn in turns:
-        writer.give(lambda turn=turn: job(turn))
+        writer.give({"status": lambda: None, "state": lambda turn=turn: job(turn)})
         assert turn.wait(30)
     writer.close(30)
-    assert [record.message.count("No space") for record in caplog.records] == [1, 1]
+    said = ["state cannot be written: [Errno 28] No space left on device; it is tried again"]
+    assert [record.message for record in caplog.records] == 2 * said
 
 
 def test_this_machine_names_its_boot_and_its_clocks():

@@ -150,15 +150,14 @@ class Opener:
         """
         where = f"{self.args.config}: " if self.args.config else ""
         for key in _FIXED:
-            old, new = getattr(before, key), getattr(settings, key)
-            if old != new:
-                raise ConfigError(f"{where}{key}: is changed to {new}; only a restart can do that")
+            if getattr(before, key) != getattr(settings, key):
+                raise ConfigError(f"{where}{key}: was changed, which only a restart takes up")
         places = {uri.partition("?")[0]: uri for uri in before.sinks}
         for uri in settings.sinks:
             if uri != places.get(uri.partition("?")[0], uri):
                 raise ConfigError(
-                    f"{where}sinks: options of {without_secrets(uri)} are changed; only a restart "
-                    "can do that"
+                    f"{where}sinks: options of {without_secrets(uri)} were changed, which only a "
+                    "restart takes up"
                 )
 
 
