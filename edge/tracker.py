@@ -222,7 +222,7 @@ class Tracker:
         low, fell = (
             self._targets.doubted(self._detection.doubt) if self._targets else (False, False)
         )
-        due = self._rest <= (self._every - _EVERY_IN_DOUBT if low else 0)
+        due = self._rest <= max(0, self._every - _EVERY_IN_DOUBT if low else 0)
         if not due and not fell and not self._given:
             return False
         if self._aside.look:  # the next one begins when it has ended

@@ -158,6 +158,15 @@ def test_when_presence_falls_the_detector_looks_at_once_and_often_until_it_rises
     assert centre(tracks[1].box) == pytest.approx((290, 30), abs=0.5)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_doubt_never_makes_the_detector_look_more_rarely(recurrent, every):
+    detector = ScriptedDetector([seen((160, 120)), *[Detections.none()] * 11])
+    tracker = Tracker([detector], DetectionSettings(every=every), recurrent=recurrent)
+    for number in range(12):
+        tracker.update(frame(number, (160, 120, 0 if number else 200)))
+    assert detector.shown[2:] == list(range(2 if every == 1 else 3, 12, every))
+
+
 def test_a_track_that_no_detector_confirms_is_trusted_for_a_while_only(recurrent):
     detector = ScriptedDetector([seen((160, 120)), *[Detections.none()] * 20])
     settings = TrackingSettings(trust_s=0.5, max_lost_s=0.2)
