@@ -244,7 +244,7 @@ def film(webcam, tracker, seconds, outputs=(), governor=None, watch=lambda _: No
 
     def between():
         watch(live)
-        if camera.status.state == "lost" and webcam.away:
+        if camera.status.state == "lost":  # back or not: an opening may be refused late
             clock.now += 0.06
 
     def seen(record):
@@ -265,10 +265,11 @@ def test_while_the_camera_is_away_readers_see_tracks_lost_and_ended():
     assert 3 <= len(absent) <= 5
     gaps = [b.captured_at - a.captured_at for a, b in pairwise(absent)]
     assert all(1.0 <= gap < 1.3 for gap in gaps)
-    told = [(e.type, e.id, r.captured_at - 1002.0) for r in absent for e in r.events]
+    seen_at = records[records.index(absent[0]) - 1].captured_at
+    told = [(e.type, e.id, round(r.captured_at - seen_at, 6)) for r in absent for e in r.events]
     assert [(kind, number) for kind, number, _ in told] == [("lost", 1), ("end", 1)]
-    assert 1.0 < told[0][2] <= 2.2  # `coast_s`, at a record a second
-    assert 2.0 < told[1][2] <= 3.3  # `max_lost_s`
+    assert 1.0 <= told[0][2] < 2.3  # `coast_s`, at a record a second
+    assert 2.0 <= told[1][2] < 3.3  # `max_lost_s`
     assert {r.frame for r in absent} == {absent[0].frame}
     assert live.run.counts.processed == len(records) - len(absent)
 
