@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 import msgspec
 
 from edge.errors import ConfigError
+from edge.shown import harmless
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -222,7 +223,7 @@ def _explain(message: str, table: dict[str, Any]) -> str:
     if "enum" in problem:
         choices = get_args(_section(keys[:-1]).__annotations__[keys[-1]])
         return f"{'.'.join(keys)}: is {found!r}; allowed are {', '.join(choices)}"
-    return f"{'.'.join(keys)}: is {found!r}; {problem[0].lower()}{problem[1:]}"
+    return f"{'.'.join(keys)}: is {harmless(found)!r}; {problem[0].lower()}{problem[1:]}"
 
 
 def _section(keys: list[str]) -> type[msgspec.Struct]:

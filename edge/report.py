@@ -23,7 +23,7 @@ from edge.errors import BundleError, DataError, SinkError, UsageError
 from edge.recording import segments
 from edge.recording.reader import ABOUT
 from edge.recording.segment import SIGNATURE
-from edge.sources.rtsp import without_secrets
+from edge.shown import harmless
 
 FORMAT = 1
 _PACKAGES = (
@@ -170,7 +170,7 @@ def _about(settings: Settings) -> About:
         system=platform.platform(),
         machine=platform.machine(),
         models=tuple(_model(name) for name in names),
-        settings=msgspec.convert(_harmless(msgspec.to_builtins(settings)), Settings),
+        settings=msgspec.convert(harmless(msgspec.to_builtins(settings)), Settings),
     )
 
 
@@ -202,12 +202,3 @@ def _model(name: str) -> Model:
         manifest_sha256=digest,
         sha256=bundle.manifest.sha256,
     )
-
-
-def _harmless(value: Any) -> Any:
-    """Return settings without what only their owner may know: of an address, host and port stay."""
-    if isinstance(value, dict):
-        return {key: _harmless(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_harmless(item) for item in value]
-    return without_secrets(value) if isinstance(value, str) and "://" in value else value

@@ -92,6 +92,16 @@ def mounted(tmp_path):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.fixture
+def service(tmp_path):
+    """A live run with all that a service manager gives it; the test starts it."""
+    from tests.process_case import Service
+
+    service = Service(tmp_path)
+    yield service
+    service.end()
+
+
 class ScriptedDetector(Detector):
     """Says of each frame in turn what it was told to say; remembers what it was shown."""
 

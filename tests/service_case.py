@@ -1,6 +1,5 @@
 """What the daemon's tests share: a service manager's end of the socket, a clock, scripted parts."""
 
-import os
 import socket
 import threading
 import time
@@ -61,11 +60,11 @@ class Manager:
 
 
 def wait_until(condition, seconds=30.0):
-    """Wait for what another thread or process is about to do."""
-    end = time.monotonic() + seconds
+    """Wait for what another thread or process is about to do, and leave it the processor."""
+    end, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < end
-        os.sched_yield()
+        pause.wait(0.01)
 
 
 class Clock:

@@ -16,84 +16,10 @@ from functools import partial
 
 import pytest
 
-from tests.conftest import ENVIRONMENT, MODELS, ROOT, call, refusal, start
-from tests.service_case import Manager, wait_until
+from tests.conftest import ENVIRONMENT, MODELS, ROOT, call, refusal
+from tests.service_case import wait_until
 
 FACE = ROOT / "edge" / "models" / "face"
-ENDLESS = "synthetic:portrait?frames=0"
-
-
-class Service:
-    """The folders, the socket and the environment that a service manager gives."""
-
-    def __init__(self, folder):
-        self.folder, self.manager = folder, Manager(str(folder / "notify"))
-        self.runtime, self.state = folder / "front", folder / "state"
-        for made in (self.runtime, self.state):
-            made.mkdir()
-        self.out = folder / "out.jsonl"
-        self.config = folder / "front.toml"
-        self.configure()
-        self.environment = {
-            "NOTIFY_SOCKET": self.manager.address,
-            "WATCHDOG_USEC": "1000000",
-            "RUNTIME_DIRECTORY": str(self.runtime),
-            "STATE_DIRECTORY": str(self.state),
-            "EDGETRACK_MODELS": str(folder / "models"),
-        }
-        self.process = None
-
-    def configure(self, **keys):
-        table = {"camera": "front", "source": ENDLESS, "models": ["face"]} | keys
-        table.setdefault("sinks", [f"file:{self.out}"])
-        lines = (f"{key} = {json.dumps(value)}" for key, value in table.items())
-        self.config.write_text("\n".join(lines))
-
-    def start(self, **options):
-        self.process = start(
-            "run", self.config, env=self.environment, start_new_session=True, **options
-        )
-        self.manager.wait_for("READY=1")
-
-    def stop(self, number=signal.SIGTERM):
-        """End the process; its exit code and what it said."""
-        self.process.send_signal(number)
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, err
-
-    def edgetrack(self, *words, run=call):
-        return run(*words, self.runtime, env={"EDGETRACK_MODELS": str(self.folder / "models")})
-
-    def status(self):
-        return json.loads((self.runtime / "status.json").read_text())
-
-    def wait_for(self, condition):
-        """Wait until its status is such; what it says meanwhile is read and forgotten."""
-
-        def met():
-            self.manager.said()
-            return (self.runtime / "status.json").exists() and condition(self.status())
-
-        wait_until(met)
-
-    def wait_for_frames(self):
-        """Wait until more frames have passed than by now."""
-        self.wait_for(lambda _: True)
-        seen = self.status()["frames"]
-        self.wait_for(lambda status: status["frames"] > seen)
-
-    def records(self):
-        return [json.loads(line) for line in self.out.read_text().splitlines()]
-
-
-@pytest.fixture
-def service(tmp_path):
-    service = Service(tmp_path)
-    yield service
-    if service.process is not None and service.process.poll() is None:
-        service.process.kill()
-        service.process.communicate()
-    service.manager.close()
 
 
 def test_start_and_clean_stop(service):
@@ -169,7 +95,7 @@ def test_a_bad_configuration_is_refused_and_a_good_one_is_taken(service):
     code, _, line = service.edgetrack("reload", run=refusal)
     assert code == 78
     assert "front.toml: fps: unknown key; allowed are" in line
-    assert "the last reload was refused: " in service.manager.wait_for("STATUS=front: streaming")
+    assert "STATUS=front: streaming" in service.hear("the last reload was refused: ")
     service.configure(models=["face", "track"])
     assert service.edgetrack("reload")[0] == 0
     service.wait_for_frames()
@@ -232,18 +158,8 @@ def test_a_sink_that_is_stuck_costs_its_records_and_then_the_watchdog_acts(servi
         os.close(reader)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode:
-        pytest.skip("needs to mount a file system of 64 kB")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def test_a_full_disk_costs_records_and_state_and_a_warning_each(service, small_disk):
+def test_a_full_disk_costs_records_and_state_and_a_warning_each(service, mounted):
+    small_disk = mounted()
     (small_disk / "ballast").write_bytes(bytes(48 * 1024))
     out = small_disk / "out.jsonl"
     service.configure(sinks=[f"file:{out}", f"file:{service.out}"])

@@ -11,8 +11,8 @@ from edge.commands.outputs import refuse_overlap
 from edge.config import Settings, load_settings
 from edge.errors import ConfigError
 from edge.manifest import Manifest
+from edge.shown import without_secrets
 from edge.sinks import output_path
-from edge.sinks.address import without_secrets
 from edge.sources.picamera import csi_cameras
 from edge.sources.v4l2 import list_devices
 from edge.tracker import open_models
@@ -53,7 +53,8 @@ def _check(args: Namespace) -> int:
     for name, model in zip(settings.models, open_models(settings), strict=True):
         print(f"model {name}: {model.kind}, {model.backend}, {len(model.labels)} labels")
     sinks = ", ".join(without_secrets(uri) for uri in settings.sinks)
-    print(f"{args.config}: good; source {settings.source}, sinks {sinks}")
+    source = without_secrets(settings.source)
+    print(f"{args.config}: good; source {source}, sinks {sinks}")
     return 0
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edge.config import FileSettings
 from edge.errors import UsageError
+from edge.shown import without_secrets
 from edge.sinks import TrackSink, open_sink, output_path, same_stream
-from edge.sinks.address import without_secrets
 from edge.sources import IMAGE_SUFFIXES
 from edge.vitals import Vitals
 
@@ -28,7 +28,8 @@ def refuse_overlap(outputs: Sequence[str], inputs: Sequence[str | Path]) -> None
         for other in inputs:
             if path is not None and _is_read(path, Path(other)):
                 raise UsageError(
-                    f"{uri}: would overwrite {other}, which is read; name another file"
+                    f"{without_secrets(uri)}: would overwrite {without_secrets(str(other))}, "
+                    "which is read; name another file"
                 )
         if path is not None and path.is_char_device():
             continue  # /dev/null takes any number

@@ -17,7 +17,7 @@ from edge.errors import ConfigError, UsageError
 from edge.governor import Governor
 from edge.heat import HeatReader
 from edge.reload import Parts
-from edge.sinks.address import without_secrets
+from edge.shown import without_secrets
 from edge.sinks.detached import Detached
 from edge.sources import FrameSource, is_camera, open_source
 from edge.sources.paced import Paced

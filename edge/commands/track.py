@@ -20,6 +20,7 @@ from edge.commands.run import (
 from edge.config import Settings, load_settings
 from edge.errors import BundleError, UsageError
 from edge.pipeline import Run, every_frame
+from edge.shown import without_secrets
 from edge.sinks import TrackSink
 from edge.sources import open_source
 from edge.sources.synthetic import SyntheticPortrait
@@ -108,7 +109,8 @@ def _track(args: Namespace) -> int:
 
     try:
         if source.live:
-            raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
+            shown = without_secrets(args.source)
+            raise UsageError(f"{shown}: is live; use `edgetrack run --source {shown}`")
         write_all(every_frame(source, open_tracker(settings, args.init), run), sinks, seen)
     finally:
         source.close()

@@ -8,9 +8,10 @@ from edge.doctor.board import meminfo
 from edge.doctor.machine import Check, Machine, refused
 from edge.doctor.service import Service
 from edge.errors import EdgeError, SourceError
+from edge.shown import without_secrets
 from edge.sources import kind_of
 from edge.sources.picamera import check_csi
-from edge.sources.rtsp import check_stream, without_secrets
+from edge.sources.rtsp import check_stream
 from edge.sources.v4l2 import check_device, list_devices
 
 _STREAM_S = 2.0
@@ -36,7 +37,7 @@ def check_source(machine: Machine, settings: Settings, service: Service) -> Iter
                 check_stream(uri, _STREAM_S)
                 yield Check("source", "ok", f"{without_secrets(uri)}: a server answers")
             case kind:
-                yield Check("source", "ok", f"{uri}: {kind}")
+                yield Check("source", "ok", f"{without_secrets(uri)}: {kind}")
     except EdgeError as error:
         yield refused("source", error)
 

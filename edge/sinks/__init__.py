@@ -20,7 +20,8 @@ from typing import Literal, Protocol
 
 from edge.config import FileSettings
 from edge.errors import UsageError
-from edge.sinks.address import broker_of, page_of, without_secrets
+from edge.shown import without_secrets
+from edge.sinks.address import broker_of, page_of
 from edge.sinks.csv import Csv
 from edge.sinks.jsonl import JsonLines
 from edge.sinks.mot import Mot

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from edge.errors import UsageError
+from edge.shown import without_secrets
 from edge.sinks.output import expanded
 
 
@@ -45,15 +46,6 @@ class Broker:
     tls: bool = False
     user: str | None = None
     password: str | None = field(default=None, repr=False)
-
-
-def without_secrets(uri: str) -> str:
-    """Return an address as people may see it, however badly it is written.
-
-    >>> without_secrets("mqtt://me:pa/ss@broker/cam?qos=1")
-    'mqtt://broker/cam?qos=1'
-    """
-    return re.sub(r"(?s)://.*@", "://", uri)
 
 
 def page_of(uri: str) -> Page:

@@ -15,9 +15,10 @@ import numpy as np
 
 from edge.config import SourceSettings
 from edge.errors import DataError, SourceError
+from edge.shown import without_secrets
 from edge.sources.container import stated_size
 from edge.sources.quiet import silence_opencv
-from edge.sources.rtsp import check_stream, without_secrets
+from edge.sources.rtsp import check_stream
 from edge.sources.stamps import moment
 from edge.sources.v4l2 import check_device
 from edge.types import Array, Clock, Frame, Image
