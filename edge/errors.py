@@ -49,6 +49,14 @@ class SinkError(EdgeError, OSError):
     exit_code = 73
 
 
+class DeliveryError(SinkError):
+    """A sink was closed and has not delivered all that it took."""
+
+    def __init__(self, text: str, records: int) -> None:
+        super().__init__(text)
+        self.records = records
+
+
 class OutputClosed(EdgeError):  # noqa: N818  not a fault: `edgetrack ... | head` ends this way
     """The reader of a pipe went away: there is nobody left to write for, and nothing is wrong."""
 

@@ -53,7 +53,11 @@ class TrackSink(Protocol):
         """
 
     def close(self) -> None:
-        """Complete the output; may be called twice."""
+        """Complete the output; may be called twice.
+
+        Raises:
+            DeliveryError: Records that `write` took are lost; the error says how many.
+        """
 
 
 def open_sink(

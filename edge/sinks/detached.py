@@ -5,9 +5,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 
-from edge.errors import SinkError
+from edge.errors import DeliveryError, SinkError
 from edge.sinks import TrackSink
 from edge.types import Frame, Record
 
@@ -49,7 +48,7 @@ class Detached:
 
     @property
     def dropped(self) -> int:
-        """Records that were not written: no room, refused by the sink, or left at the end."""
+        """Records that were not written: no room, refused, or not delivered by the end."""
         with self._ready:
             waiting = 0 if self._given_up else len(self._queue) + self._in_hand
             return self._given - self.written - waiting
@@ -102,12 +101,23 @@ class Detached:
 
     def _run(self) -> None:
         try:
-            with closing(self._sink):
+            try:
                 while self._pass_one_on():
                     pass
+            finally:
+                self._close_sink()
         except BaseException as error:  # noqa: BLE001  the next write or close raises it
             self._give_up()
             self._error = error
+
+    def _close_sink(self) -> None:
+        """Close the sink, and count what it took and did not deliver."""
+        try:
+            self._sink.close()
+        except DeliveryError as error:
+            _log.warning("%s", error)
+            with self._ready:
+                self.written -= error.records
 
     def _give_up(self) -> int:
         with self._ready:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from edge.errors import SinkError
+from edge.errors import DeliveryError, SinkError
 from edge.sinks.address import Broker
 from edge.sinks.jsonl import encoder
 from edge.types import CameraState, Frame, Record
@@ -81,7 +81,11 @@ class Mqtt:
         self._waiting.append(self._handed_over(self._encoder.encode(record)))
 
     def close(self) -> None:
-        """Say that the run ends, after what waits if the broker takes it; may be called twice."""
+        """Say that the run ends, after what waits if the broker takes it; may be called twice.
+
+        Raises:
+            DeliveryError: Of what waited, the broker has not confirmed so many.
+        """
         if self._closed:
             return
         self._closed = True
@@ -89,10 +93,11 @@ class Mqtt:
             last = self._tell("status", "offline")
             with suppress(ValueError, RuntimeError):  # no room for it, or lost just now
                 last.wait_for_publish(_DRAIN_S)
-        if left := sum(not _is_settled(info) for info in self._waiting):
-            _log.warning("%s: %d records were not delivered", self.name, left)
+        left = sum(not _is_settled(info) for info in self._waiting)
         # Its thread ends by itself, and with the process where the broker hangs: no waiting for it.
         self._client.disconnect()
+        if left:
+            raise DeliveryError(f"{self.name}: {left} records were not delivered", left)
 
     def _handed_over(self, payload: bytes) -> Any:
         """Hand a payload to the client, and return what becomes of it."""
