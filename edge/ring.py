@@ -66,6 +66,8 @@ class Ring:
             first: The name of number 1, where that bears no number.
         """
         self.folder = folder
+        self.given_up = 0
+        """Files that went before their time, because the disk was full."""
         self._name = re.compile(re.escape(prefix) + "([1-9][0-9]{0,17})" + re.escape(suffix))
         self._words = prefix, suffix
         self._begin, self._first = begin, first
@@ -116,6 +118,29 @@ class Ring:
                 path.unlink(missing_ok=True)
                 held -= found.st_size
                 _log.debug("%s: removed, %d bytes, it was the oldest", path, found.st_size)
+
+    def make_way(self, kept: Path | None = None) -> bool:
+        """Remove the oldest file, because the disk is full; return whether there was one.
+
+        Args:
+            kept: The file that is being written.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        oldest = next((path for path in self.files() if path != kept), None)
+        if oldest is None:
+            return False
+        oldest.unlink(missing_ok=True)
+        self.given_up += 1
+        level = logging.WARNING if self.given_up == 1 else logging.DEBUG  # not one a record
+        _log.log(level, "%s: removed, the disk is full; so will be others while it is", oldest)
+        return True
+
+    def tell(self) -> None:
+        """Say how many files the disk had no room for, if the first was not the only one."""
+        if self.given_up > 1:
+            _log.warning("%s: %d files removed, the disk was full", self.folder, self.given_up)
 
     def _numbered(self) -> list[tuple[int, Path]]:
         try:

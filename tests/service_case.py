@@ -42,9 +42,12 @@ class Manager:
 
     def wait_for(self, beginning, seconds=30.0):
         """The next message that begins so; those before it are gone."""
-        self._socket.settimeout(seconds)
-        while not (message := self._socket.recv(65_536).decode()).startswith(beginning):
-            pass
+        end, message = time.monotonic() + seconds, ""
+        while not message.startswith(beginning):
+            self._socket.settimeout(max(end - time.monotonic(), 1e-3))
+            message = self._socket.recv(65_536).decode()
+            if time.monotonic() > end:  # others come all the time
+                raise TimeoutError(beginning)
         return message
 
     def silent(self, beginning, seconds):

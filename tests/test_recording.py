@@ -1,3 +1,4 @@
+import re
 import signal
 import subprocess
 import sys
@@ -172,18 +173,34 @@ for n in range(1_000_000):
     assert all(same(shot, noise(shot.frame.index)) for shot in shots)
 
 
-def test_a_full_disk_drops_frames_and_recording_goes_on_once_there_is_space(mounted):
+def test_on_a_full_disk_the_oldest_segments_make_way_and_recording_goes_on(mounted, caplog):
     place = mounted("size=128k")
     (place / "ballast").write_bytes(bytes(60_000))
     sink = Recorder("record:x", place / "a", files=FileSettings(max_mb=0.1))
+    write_all(sink, [noise(n) for n in range(40)])
+    sink.close()
+    indices = [shot.frame.index for shot in shots_of(place / "a")]
+    assert indices == list(range(indices[0], 40))
+    assert 1 < len(indices) < 8  # a frame is 9.3 kB
+    warnings = [entry.message for entry in caplog.records]
+    assert "segment-1.edgerec: removed, the disk is full; so will be others" in warnings[0]
+    assert re.fullmatch(r".*/a: \d+ files removed, the disk was full", warnings[1])
+    assert len(warnings) == 2
+
+
+def test_a_full_disk_without_older_segments_drops_frames_until_there_is_space(mounted):
+    place = mounted("size=128k")
+    ballast = place / "ballast"
+    ballast.write_bytes(bytes(112_000))
+    sink = Recorder("record:x", place / "a", files=FileSettings(max_mb=0.8))
     frames = [noise(n) for n in range(40)]
     with pytest.raises(SinkError, match="no space left on device; free some space"):
         write_all(sink, frames)
-    (place / "ballast").unlink()
+    ballast.unlink()
     sink.write(record_of(frames[39]), frames[39])
     sink.close()
     indices = [shot.frame.index for shot in shots_of(place / "a")]
-    assert indices == [*range(indices[0], len(indices) - 1 + indices[0]), 39]
+    assert indices == [*range(len(indices) - 1), 39]
 
 
 def test_lossy_pictures_are_small_near_and_said_to_be_lossy(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from edge.sinks.output import Output
 from edge.types import Frame, Record, Track
 
 BOX = (10.0, 20.0, 40.5, 80.25)
+REAL_WRITE = os.write
 SMALL = FileSettings(max_mb=0.008)  # 8000 bytes in files of 1000
 DAY_S = 86_400.0
 
@@ -318,6 +320,60 @@ def test_a_bound_larger_than_the_disk_ends_as_a_full_disk_does(mounted, caplog):
     warnings = [entry.message for entry in caplog.records if entry.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "no space left on device; free some space" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames"), [("file", 2000), ("csv", 6000), ("video", 200), ("record", 60)]
+)
+def test_with_a_bound_larger_than_the_disk_the_oldest_files_make_way(kind, frames, mounted, caplog):
+    place = mounted("size=256k")
+    write(f"{kind}:{place}/a.mp4", range(frames), FileSettings(max_mb=0.4))
+    told = [entry.message for entry in caplog.records]
+    assert "removed, the disk is full; so will be others while it is" in told[0]
+    assert "files removed, the disk was full" in told[1]
+    assert len(told) == 2
+    files = [path for path in place.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) > 128 * 1024
+    if kind == "file":
+        kept = frames_in(parts(place / "a.mp4"))
+        assert kept == list(range(kept[0], frames))
+
+
+class FullDisk:
+    """Refuses to write while there are more files than it has room for."""
+
+    def __init__(self, folder, room):
+        self._folder, self._room, self.refused = folder, room, 0
+
+    def write(self, fd, data):
+        if len(list(self._folder.iterdir())) > self._room:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return REAL_WRITE(fd, data)
+
+
+def test_no_more_files_make_way_than_the_disk_asks_for(tmp_path, monkeypatch, caplog):
+    write(f"file:{tmp_path}/a.jsonl", range(40))
+    names = [path.name for path in parts(tmp_path / "a.jsonl")]
+    disk = FullDisk(tmp_path, len(names) - 2)
+    monkeypatch.setattr("edge.sinks.output.os.write", disk.write)
+    sink = open_sink(f"file:{tmp_path}/a.jsonl", keep=True, files=SMALL)
+    sink.write(record(40))
+    sink.close()
+    assert [path.name for path in parts(tmp_path / "a.jsonl")] == names[2:]
+    assert frames_in(parts(tmp_path / "a.jsonl"))[-1] == 40
+    assert disk.refused == 2
+    assert f"{tmp_path}: 2 files removed, the disk was full" in caplog.text
+
+
+def test_a_disk_that_stays_full_costs_the_record_and_is_told(tmp_path, monkeypatch):
+    write(f"file:{tmp_path}/a.jsonl", range(40))
+    sink = open_sink(f"file:{tmp_path}/a.jsonl", keep=True, files=SMALL)
+    monkeypatch.setattr("edge.sinks.output.os.write", FullDisk(tmp_path, 0).write)
+    with pytest.raises(SinkError, match="no space left on device; free some space"):
+        sink.write(record(40))
+    sink.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_a_bound_within_the_disk_never_fills_it(mounted):

@@ -5,6 +5,7 @@ import os
 import select
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -71,6 +72,8 @@ class Output:
     def append(self, data: bytes | bytearray, head: bytes = b"") -> None:
         """Write all of `data`, or raise and leave none of it in the file.
 
+        On a full disk the oldest of PATH.1, PATH.2, ... make way.
+
         Args:
             data: Whole lines, which stay in one file; none: only what time demands is done.
             head: Comes first wherever the file holds nothing yet.
@@ -79,8 +82,21 @@ class Output:
             SinkError: No space, or the device fails.
             OutputClosed: The reader of the pipe went away.
         """
-        if self._bound is not None:
-            self._make_room(self._bound, len(data) + len(head))
+        bound = self._bound
+        if bound is None:
+            self._append(data, head)
+            return
+        while True:
+            try:
+                self._make_room(bound, len(data) + len(head))
+                self._append(data, head)
+            except SinkError as error:
+                if not has_made_way(error, self._ring):
+                    raise
+            else:
+                return
+
+    def _append(self, data: bytes | bytearray, head: bytes) -> None:
         if head and self.length == 0:
             data = head + data
         done = 0
@@ -144,11 +160,21 @@ class Output:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+            self._ring.tell()
 
 
 def bound_of(files: FileSettings) -> Bound:
     """Return what the files of one sink may hold together."""
     return Bound(int(files.max_mb * 1e6), files.max_age_h * 3600.0)
+
+
+def has_made_way(error: SinkError, ring: Ring, kept: Path | None = None) -> bool:
+    """Remove a ring's oldest file if it was a full disk that refused; see `Ring.make_way`."""
+    cause = error.__cause__
+    full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    with suppress(OSError):  # nothing helps then, and the error at hand says more
+        return full and ring.make_way(kept)
+    return False
 
 
 def expanded(path: str) -> Path:

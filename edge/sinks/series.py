@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.config import FileSettings
 from edge.errors import SinkError
 from edge.ring import Bound, Ring
-from edge.sinks.output import Output, bound_of, refusal, too_large
+from edge.sinks.output import Output, bound_of, has_made_way, refusal, too_large
 
 _log = logging.getLogger(__name__)
 
@@ -61,20 +61,35 @@ class Series:
         """
         output, bound = self._output, self._bound
         if output is None or (bound and bound.is_full(output.found(), count, time.time())):
-            self.close()
+            self._end_file()
             self._begin_file(count)
         elif bound and count > bound.max_bytes:
             raise too_large(self.name, count)
         return self.length == 0
 
     def append(self, data: bytes) -> None:
-        """Write all of `data`, or raise and leave none of it in the file; see `Output`."""
-        if self._output is None:
-            raise SinkError(f"{self.name}: is closed; open it again")
-        self._output.append(data)
+        """Write all of `data`, or raise and leave none of it in the file; see `Output`.
+
+        On a full disk the oldest files make way.
+        """
+        while True:
+            if self._output is None:
+                raise SinkError(f"{self.name}: is closed; open it again")
+            try:
+                self._output.append(data)
+            except SinkError as error:
+                if not self._has_made_way(error):
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         """Close the file; may be called twice."""
+        if self._output is not None:
+            self._ring.tell()
+        self._end_file()
+
+    def _end_file(self) -> None:
         output, self._output = self._output, None
         if output is None:
             return
@@ -85,6 +100,19 @@ class Series:
                 self._numbered.unlink()
 
     def _begin_file(self, count: int) -> None:
+        while True:
+            try:
+                self._begin_next(count)
+            except SinkError as error:
+                if not self._has_made_way(error):
+                    raise
+            else:
+                return
+
+    def _has_made_way(self, error: SinkError) -> bool:
+        return self._bound is not None and has_made_way(error, self._ring, self._numbered)
+
+    def _begin_next(self, count: int) -> None:
         try:
             if self._bound is not None:
                 self._prune(self._bound, count)
