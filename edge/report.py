@@ -122,6 +122,20 @@ def read_about(text: bytes, name: str) -> About:
         ) from error
 
 
+def read_settings(recorded: Mapping[str, Any], name: str) -> Settings:
+    """Read the settings that a recording was made with.
+
+    Raises:
+        DataError: They are none that this edgetrack has.
+    """
+    try:
+        return msgspec.convert(recorded, Settings)
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{name}: its settings are none of this edgetrack's, {error}; give --config"
+        ) from error
+
+
 def differences(about: About) -> list[str]:
     """Return a line for every model that is another here than where the report was made."""
     lines = []

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
@@ -129,6 +130,8 @@ class Vitals:
         self.reloads = 0
         self.refused = ""
         self.models: tuple[str, ...] = ()
+        self.settings: Mapping[str, Any] = {}
+        """What was asked for, without secrets: for recordings, which are replayed with it."""
         self._camera, self._run, self._counts, self._began = camera, run, counts, began
         self._lock = threading.Lock()
         self._recent: deque[tuple[float, float, Mapping[str, float]]] = deque()

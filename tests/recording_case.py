@@ -20,8 +20,8 @@ def record_of(frame, camera="front", run="r", state="streaming"):
     return Record(condition=frame.condition, state=state, **about)
 
 
-def recorded(folder, frames, *, files=None, quality=None, **about):
-    sink = Recorder("record:x", folder, quality=quality, files=files)
+def recorded(folder, frames, *, files=None, quality=None, vitals=None, **about):
+    sink = Recorder("record:x", folder, quality=quality, files=files, vitals=vitals)
     write_all(sink, frames, **about)
     sink.close()
     return folder

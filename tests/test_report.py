@@ -7,10 +7,14 @@ import pytest
 
 from edge.cli import main
 from edge.errors import DataError
+from edge.recording import segments
+from edge.recording.reader import open_recording
 from edge.recording.segment import FORMAT, SIGNATURE, Head, head_bytes
 from edge.report import FORMAT as REPORT_FORMAT
 from edge.sources.synthetic import SyntheticPortrait
-from tests.conftest import refusal
+from edge.types import Counts
+from edge.vitals import Vitals
+from tests.conftest import call, refusal
 from tests.recording_case import (
     lines_of,
     noise,
@@ -49,7 +53,7 @@ def test_a_report_says_what_computed_with_what_and_no_password(tmp_path):
     assert b"s3cret" not in text
     assert about["format"] == 1
     assert about["settings"]["source"] == "rtsp://10.0.0.7:554/..."
-    assert about["settings"]["sinks"] == ["mqtt://broker/...", "-"]
+    assert about["settings"]["sinks"] == ["mqtt://broker/cam", "-"]
     assert about["settings"]["tracking"]["max_lost_s"] == 1.5
     assert set(about["packages"]) > {"numpy", "msgspec"}
     assert [model["name"] for model in about["models"]] == ["face", "face-near"]
@@ -65,6 +69,59 @@ def test_a_report_is_replayed_with_its_own_settings_unless_told_otherwise(tmp_pa
     other = lines_of(replay(capfd, path, "--config", tmp_path / "other.toml"))
     assert other[-1]["tracks"]
     assert {line["camera"] for line in other} == {"front"}
+
+
+def recorded_by_a_run(tmp_path, text):
+    (tmp_path / "c.toml").write_text(text)
+    words = ("run", tmp_path / "c.toml", "--source", "synthetic:portrait?frames=8")
+    code, _, err = call(*words, "--sink", f"record:{tmp_path}/a")
+    assert (code, "Traceback" in err) == (0, False)
+
+
+def test_a_recording_carries_the_settings_of_its_run_and_no_password(tmp_path, capfd):
+    blind = "[detection]\nscore_threshold = 1.0"
+    recorded_by_a_run(tmp_path, CONFIG.replace("[detection]", blind))
+    out = tmp_path / "r.zip"
+    assert main(["record", "--pack", f"{tmp_path}/a", "--out", str(out)]) == 0
+    assert b"s3cret" not in out.read_bytes()
+    with zipfile.ZipFile(out) as archive:
+        settings = json.loads(archive.read("report.json"))["settings"]
+    assert (settings["camera"], settings["tracking"]["max_lost_s"]) == ("gate", 1.5)
+    assert settings["source"] == "synthetic:portrait?frames=8"
+    capfd.readouterr()
+    for recording in (tmp_path / "a", out):
+        lines = lines_of(replay(capfd, recording))
+        assert lines
+        assert not any(line["tracks"] for line in lines)
+
+
+def test_the_settings_of_the_last_run_count_where_there_were_several(tmp_path):
+    for name in ("first", "second"):
+        recorded_by_a_run(tmp_path, f'camera = "{name}"')
+    assert open_recording(tmp_path / "a").settings["camera"] == "second"
+    last = segments(tmp_path / "a").files()[-1]
+    last.write_bytes(b"")
+    assert open_recording(tmp_path / "a").settings["camera"] == "first"
+
+
+def test_settings_that_this_edgetrack_does_not_have_are_refused(tmp_path, capfd):
+    frames = list(iter(SyntheticPortrait(frames=2).read, None))
+    vitals = Vitals("front", "r", Counts(), 0.0)
+    vitals.settings = {"camera": "front", "novelty": 1}
+    recorded(tmp_path / "a", frames, vitals=vitals)
+    code, _, line = refusal("replay", tmp_path / "a")
+    assert code == 65
+    assert "its settings are none of this edgetrack's, Object contains unknown field" in line
+    (tmp_path / "c.toml").write_text("")
+    assert len(lines_of(replay(capfd, tmp_path / "a", "--config", tmp_path / "c.toml"))) == 2
+
+
+def test_settings_too_large_for_a_head_are_left_out(tmp_path):
+    vitals = Vitals("front", "r", Counts(), 0.0)
+    vitals.settings = {"camera": "x" * 70_000}
+    recorded(tmp_path / "a", [noise(0)], vitals=vitals)
+    assert open_recording(tmp_path / "a").settings == {}
+    assert len(shots_of(tmp_path / "a")) == 1
 
 
 def test_another_model_than_the_reports_is_told(tmp_path, capfd, caplog):

@@ -17,7 +17,7 @@ from edge.errors import ConfigError, UsageError
 from edge.governor import Governor
 from edge.heat import HeatReader
 from edge.reload import Parts
-from edge.shown import without_secrets
+from edge.shown import harmless, without_secrets
 from edge.sinks.detached import Detached
 from edge.sources import FrameSource, is_camera, open_source
 from edge.sources.paced import Paced
@@ -127,6 +127,7 @@ class Opener:
     ) -> Parts:
         new = [uri for uri in settings.sinks if uri not in known]
         sinks = open_all(new, keep=True, files=settings.files, vitals=self.vitals)
+        self.vitals.settings = harmless(msgspec.to_builtins(settings))
         opened = {uri: Detached(sink) for uri, sink in zip(new, sinks, strict=True)}
         return Parts(
             settings=settings,

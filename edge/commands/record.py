@@ -1,5 +1,6 @@
 """Keep frames as they were captured, with their clocks; or make a report of what was kept."""
 
+import time
 from argparse import ArgumentTypeError, Namespace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from edge.errors import UsageError
 from edge.pipeline import Live, Run, every_frame
 from edge.recording import REPORT_SUFFIX, segments
 from edge.recording.reader import open_recording
-from edge.report import pack
+from edge.report import pack, read_settings
+from edge.shown import harmless
 from edge.sinks.detached import Detached
 from edge.sinks.output import expanded
 from edge.sinks.record import Recorder
@@ -75,27 +77,23 @@ def add(commands: Commands) -> None:
 
 
 def _record(args: Namespace) -> int:
-    settings = load_settings(args.config) if args.config else Settings()
     if args.pack is not None:
-        return _pack(args, settings)
-    if args.source is None and args.config is None:
-        raise UsageError("record: names no source; give one, or a --config that has one")
-    uri = settings.source if args.source is None else args.source
+        return _pack(args)
+    settings = _wanted(args)
     folder, shown = expanded(args.out), f"record:{args.out}"
+    uri = settings.source
     refuse_overlap([shown], [uri, args.config] if args.config else [uri])
-    once = not is_camera(uri)
-    files = settings.files
-    if args.max_mb is not None:
-        files = msgspec.structs.replace(files, max_mb=args.max_mb)
-    if args.max_minutes is not None:
-        files = msgspec.structs.replace(files, max_age_h=args.max_minutes / 60.0)
-    recorder = Recorder(shown, folder, quality=args.quality, files=files)
+    live = is_camera(uri)
     run, progress = Run(settings.camera), Progress()
+    vitals = Vitals(run.camera, run.id, run.counts, time.monotonic())
+    vitals.settings = harmless(msgspec.to_builtins(settings))
+    files = settings.files
+    recorder = Recorder(shown, folder, quality=args.quality, files=files, vitals=vitals)
     try:
-        if once:
-            _record_all(uri, settings, recorder, run, progress)
+        if live:
+            _record_live(settings, recorder, run, vitals, progress)
         else:
-            _record_live(uri, settings, recorder, run, progress)
+            _record_all(settings, recorder, run, progress)
     finally:
         recorder.close()
         progress.end()
@@ -103,21 +101,33 @@ def _record(args: Namespace) -> int:
     return 0
 
 
+def _wanted(args: Namespace) -> Settings:
+    """Return the file's settings, or else the default, with the words of the command line."""
+    if args.source is None and args.config is None:
+        raise UsageError("record: names no source; give one, or a --config that has one")
+    settings = load_settings(args.config) if args.config else Settings()
+    files, replace = settings.files, msgspec.structs.replace
+    if args.max_mb is not None:
+        files = replace(files, max_mb=args.max_mb)
+    if args.max_minutes is not None:
+        files = replace(files, max_age_h=args.max_minutes / 60.0)
+    source = settings.source if args.source is None else args.source
+    return replace(settings, source=source, files=files)
+
+
 def _record_live(
-    uri: str, settings: Settings, recorder: Recorder, run: Run, progress: Progress
+    settings: Settings, recorder: Recorder, run: Run, vitals: Vitals, progress: Progress
 ) -> None:
     """Record what a camera delivers, until it is enough."""
-    camera = Camera(partial(open_source, uri, settings.capture), settings.capture)
-    vitals = Vitals(run.camera, run.id, run.counts, camera.monotonic())
+    opened = partial(open_source, settings.source, settings.capture)
+    camera = Camera(opened, settings.capture)
     live = Live(camera, Tracker([_Blindfold()]), [Detached(recorder)], run, vitals)
     live.loop(StopRequest(), seen=progress.show)
 
 
-def _record_all(
-    uri: str, settings: Settings, recorder: Recorder, run: Run, progress: Progress
-) -> None:
+def _record_all(settings: Settings, recorder: Recorder, run: Run, progress: Progress) -> None:
     """Record every frame of a file."""
-    source, stopped = open_source(uri, settings.capture), StopRequest()
+    source, stopped = open_source(settings.source, settings.capture), StopRequest()
     try:
         for record, frame in every_frame(source, Tracker([_Blindfold()]), run):
             recorder.write(record, frame)
@@ -139,7 +149,7 @@ def _tell_what_is_kept(folder: Path, run: Run) -> None:
     )
 
 
-def _pack(args: Namespace, settings: Settings) -> int:
+def _pack(args: Namespace) -> int:
     out = expanded(args.out)
     if args.source is not None or args.quality is not None:
         raise UsageError("record --pack: records nothing; leave SOURCE and --quality out")
@@ -147,10 +157,15 @@ def _pack(args: Namespace, settings: Settings) -> int:
         raise UsageError(f"{args.out}: a report is a {REPORT_SUFFIX} file; name one")
     if not args.pack.is_dir():
         raise UsageError(f"{args.pack}: is no folder that was recorded into; name one")
-    camera = open_recording(args.pack).head.camera
+    recording = open_recording(args.pack)
+    if args.config:
+        settings = load_settings(args.config)
+    else:
+        settings = read_settings(recording.settings, recording.name)
     max_bytes = float("inf") if args.max_mb is None else args.max_mb * 1e6
     max_age_s = float("inf") if args.max_minutes is None else args.max_minutes * 60.0
     chosen = pack(args.pack, out, settings, max_bytes, max_age_s)
+    camera = recording.head.camera
     tell(
         f"{out}: {len(chosen)} segments of {camera}, {out.stat().st_size / 1e6:.1f} MB; "
         "it shows what the camera saw: look before you send it (edgetrack replay --video)"

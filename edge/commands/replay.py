@@ -17,7 +17,7 @@ from edge.config import Settings, load_settings
 from edge.pipeline import Run
 from edge.recording.reader import Recording, open_recording
 from edge.recording.segment import Shot
-from edge.report import differences, read_about
+from edge.report import differences, read_about, read_settings
 from edge.sources.quiet import silence_opencv
 from edge.summary import Progress, Summary
 from edge.types import Counts, Frame, Record
@@ -34,7 +34,10 @@ def add(commands: Commands) -> None:
         "recording", type=Path, help="a folder of segments, one segment, or a report"
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a TOML file; default: the report's settings"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file; default: what was recorded",
     )
     add_models(parser)
     add_detect_every(parser)
@@ -74,7 +77,7 @@ def _settings(args: Namespace, recording: Recording) -> Settings:
     if args.config:
         settings = load_settings(args.config)
     else:
-        settings = about.settings if about else Settings()
+        settings = about.settings if about else read_settings(recording.settings, recording.name)
     if about and not args.config and not args.model:
         for line in differences(about):
             _log.warning("%s", line)

@@ -3,10 +3,10 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from edge.errors import DataError, EdgeError, SourceError
 from edge.recording import REPORT_SUFFIX, segments
@@ -43,6 +43,15 @@ class Recording:
             raise DataError(f"{name}: holds no frames; name a folder that was recorded into")
         self.head: Head = first
         """Of the first segment."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Of the run that recorded last; empty where nobody said."""
+        for part in reversed(self._parts):
+            with suppress(EdgeError):  # told when its frames are read
+                if (head := self._head(part)) is not None:
+                    return head.settings
+        return {}
 
     def shots(self) -> Iterator[Shot]:
         """Read every frame in order.

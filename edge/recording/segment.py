@@ -12,9 +12,9 @@ first shot of a segment has its own, so segments are read on their own.
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from zlib import crc32
 
 import cv2
@@ -50,6 +50,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The run of the program that saw them."""
     quality: int | None = None
     """Of JPEG, 1 to 100; None: as captured, to the bit."""
+    settings: Mapping[str, Any] = {}
+    """Of that run, without secrets; empty where nobody said."""
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,7 +97,10 @@ def encoded(image: Image, quality: int | None) -> bytes:
 
 def head_bytes(head: Head) -> bytes:
     """Return how a segment begins."""
-    return SIGNATURE + _chunk(_HEAD, msgspec.json.encode(head), b"")
+    text = msgspec.json.encode(head)
+    if len(text) > _LARGEST_TEXT:
+        text = msgspec.json.encode(msgspec.structs.replace(head, settings={}))
+    return SIGNATURE + _chunk(_HEAD, text, b"")
 
 
 def shot_bytes(stamp: Stamp, picture: bytes) -> bytes:

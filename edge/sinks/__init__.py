@@ -70,7 +70,7 @@ def open_sink(
         keep: For live runs, which a restart must not erase: lines are appended to those the file
             holds, and a video goes to the next free name (`clip.mp4`, `clip-2.mp4`, ...).
         files: How much they may grow; None: without end.
-        vitals: What a page about the run tells; of live runs only.
+        vitals: What a page tells of the run, and a recording keeps; of live runs only.
 
     Raises:
         UsageError: `uri` names no kind of sink, or one for live runs and this is none.
@@ -84,7 +84,7 @@ def open_sink(
             return Video(uri, path, keep=keep, files=files)
         case "record":
             folder, quality = folder_and_quality(path)
-            return Recorder(uri, folder, quality=quality, files=files)
+            return Recorder(uri, folder, quality=quality, files=files, vitals=vitals)
         case "http" | "mqtt":
             return _connected(uri, vitals)
 

@@ -12,8 +12,9 @@ from edge.recording.segment import FORMAT, SIGNATURE, Head, Stamp, encoded, head
 from edge.sinks.output import expanded, refusal
 from edge.sinks.series import Series
 from edge.types import Frame, Image, Record
+from edge.vitals import Vitals
 
-_AROUND = 1024  # bytes of a head and a stamp, at most
+_AROUND = 1024  # bytes of a stamp, at most
 
 
 class Recorder:
@@ -31,6 +32,7 @@ class Recorder:
         *,
         quality: int | None = None,
         files: FileSettings | None = None,
+        vitals: Vitals | None = None,
     ) -> None:
         """Begin a segment.
 
@@ -39,12 +41,13 @@ class Recorder:
             folder: Made where it is missing, in a folder that is there.
             quality: Of JPEG, 1 to 100; None: pictures are kept to the bit.
             files: How much all segments may hold together; None: without end.
+            vitals: Of the run; its settings are kept with its frames.
 
         Raises:
             SinkError: The folder cannot be made or written.
         """
         self.name = uri
-        self._quality = quality
+        self._quality, self._vitals = quality, vitals
         _make(uri, folder)
         self._files = Series(uri, segments(folder, SIGNATURE), files)
         self._image: Image | None = None
@@ -61,9 +64,9 @@ class Recorder:
         known = frame.condition != "good" and self._holds(frame.image)
         picture = self._picture if known else self._encoded(frame.image)
         stamp = _stamp(frame, record)
-        if self._files.begins(len(picture) + _AROUND):
-            head = Head(format=FORMAT, camera=record.camera, run=record.run, quality=self._quality)
-            data = head_bytes(head) + shot_bytes(stamp, picture)
+        head = self._head(record)
+        if self._files.begins(len(picture) + len(head) + _AROUND):
+            data = head + shot_bytes(stamp, picture)
         else:
             data = shot_bytes(stamp, b"" if known else picture)
         self._files.append(data)
@@ -72,6 +75,18 @@ class Recorder:
     def close(self) -> None:
         """Close the segment; may be called twice."""
         self._files.close()
+
+    def _head(self, record: Record) -> bytes:
+        settings = self._vitals.settings if self._vitals else {}
+        return head_bytes(
+            Head(
+                format=FORMAT,
+                camera=record.camera,
+                run=record.run,
+                quality=self._quality,
+                settings=settings,
+            )
+        )
 
     def _holds(self, image: Image) -> bool:
         """Tell whether the picture written last is this one."""
