@@ -27,10 +27,10 @@ import edge.cli
 sys.exit(edge.cli.main())"""
 
 
-def start(*words, without=(), env=None, **options):
+def start(*words, without=(), env=None, entry=ENTRY, **options):
     """Start a command, as if the packages `without` were not installed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    code = [sys.executable, "-c", ENTRY.format(without)]
+    code = [sys.executable, "-c", entry.format(without)]
     return subprocess.Popen([*code, *map(str, words)], env=ENVIRONMENT | (env or {}), **pipes)
 
 

@@ -29,16 +29,17 @@ class Service:
         }
         self.process = None
 
-    def configure(self, **keys):
+    def configure(self, more="", **keys):
+        """Write its settings: keys of the first level, and more lines of TOML."""
         table = {"camera": "front", "source": ENDLESS, "models": ["face"]} | keys
         table.setdefault("sinks", [f"file:{self.out}"])
         lines = (f"{key} = {json.dumps(value)}" for key, value in table.items())
-        self.config.write_text("\n".join(lines))
+        self.config.write_text("\n".join([*lines, more]))
 
-    def start(self, **options):
-        self.process = start(
-            "run", self.config, env=self.environment, start_new_session=True, **options
-        )
+    def start(self, words=(), **options):
+        """Start it; the words come before the command."""
+        words = (*words, "run", self.config)
+        self.process = start(*words, env=self.environment, start_new_session=True, **options)
         self.manager.wait_for("READY=1")
 
     def stop(self, number=signal.SIGTERM):
