@@ -44,7 +44,9 @@ class Watched:
     def records(self):
         """All whole records so far, with what is left out where all is well."""
         well = {"condition": "good", "state": "streaming"}
-        text = self.service.out.read_text()
+        out = self.service.out
+        earlier = sorted(out.parent.glob(f"{out.name}.*"), key=lambda path: int(path.suffix[1:]))
+        text = "".join(path.read_text() for path in (*earlier, out) if path.exists())
         return [well | json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def wait_for_record(self, condition):
