@@ -53,6 +53,7 @@ class TrackTable:
         """Return a table that goes its own way from here."""
         other = copy.copy(self)
         other._floats, other._ints = self._floats.copy(), self._ints.copy()
+        other.events, other._farewell = self.events.copy(), self._farewell.copy()
         return other
 
     @property
