@@ -1,43 +1,18 @@
-"""Tries the service inside the container; a line a claim on stdout, `ok: ...` or `FAILED: ...`."""
-
-import sys
-import time
+"""Tries the service inside the container."""
 
 import claims.faults
 import claims.installing
 import claims.running
 import claims.sandbox
-from system import FRONT, Claim, call
-
-CLAIMS: tuple[Claim, ...] = (
-    *claims.installing.FIRST,
-    *claims.running.CLAIMS,
-    *claims.sandbox.CLAIMS,
-    *claims.faults.CLAIMS,
-    *claims.installing.LAST,
-)
-
-
-def main() -> None:
-    """Try every claim in order; each finds the service running and leaves it so."""
-    began, failed = time.monotonic(), 0
-    for claim in CLAIMS:
-        claim_began = time.monotonic()
-        text = (claim.__doc__ or "").strip().rstrip(".")
-        try:
-            figure = claim()
-            print(f"ok: {text}" + (f" ({figure})" if figure else ""), flush=True)
-        except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
-            failed += 1
-            said = " ".join(f"{error}".split()) or type(error).__name__
-            print(f"FAILED: {text}: {said}", flush=True)
-            call("systemctl", "--no-pager", "status", FRONT, told=True)
-            call("journalctl", "--no-pager", "-n", "60", "-u", FRONT, told=True)
-        took = time.monotonic() - claim_began
-        print(f"{claim.__name__}: {took:.1f} s", file=sys.stderr, flush=True)
-    if not failed:
-        print(f"ok: all {len(CLAIMS)} claims ({time.monotonic() - began:.0f} s)")
-
+from proving import prove
 
 if __name__ == "__main__":
-    main()
+    prove(
+        (
+            *claims.installing.FIRST,
+            *claims.running.CLAIMS,
+            *claims.sandbox.CLAIMS,
+            *claims.faults.CLAIMS,
+            *claims.installing.LAST,
+        )
+    )
