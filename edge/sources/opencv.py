@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -236,10 +237,15 @@ def open_camera(path: str, settings: SourceSettings) -> LiveCapture:
     source = LiveCapture(
         capture, f"{path} ({camera})", timeout_s=CAMERA_TIMEOUT_S, driver_stamps=True
     )
-    wanted = f"MJPG {settings.width}x{settings.height}"
-    if wanted not in source.description:
-        _log.warning("%s, though %s was asked for", source.description, wanted)
+    warn_of_format(source.description, f"MJPG {settings.width}x{settings.height}")
     return source
+
+
+@cache  # one that gives no picture is opened every few seconds, for as long as it takes
+def warn_of_format(found: str, wanted: str) -> None:
+    """Say that a camera delivers another format than it was asked for, once."""
+    if wanted not in found:
+        _log.warning("%s, though %s was asked for", found, wanted)
 
 
 def ask_format(capture: cv2.VideoCapture, settings: SourceSettings) -> None:
