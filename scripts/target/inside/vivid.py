@@ -123,10 +123,14 @@ def mark() -> int:
 
 def since(place: int) -> list[dict[str, Any]]:
     """Return the records after a mark."""
+    return [json.loads(line) for line in _lines(place)]
+
+
+def _lines(place: int) -> list[bytes]:
     with RECORDS.open("rb") as file:
         file.seek(place)
         lines = file.read().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [line for line in lines if line.endswith(b"\n")]
 
 
 def emitted(record: dict[str, Any]) -> float:
@@ -136,8 +140,23 @@ def emitted(record: dict[str, Any]) -> float:
 
 def first(place: int, true: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
     """Wait for a record after a mark of which something is true."""
-    until(lambda: any(map(true, since(place))), PATIENCE_S, what)
-    return next(filter(true, since(place)))
+    found: list[dict[str, Any]] = []
+
+    def looks() -> bool:
+        nonlocal place  # each record is read once: reading takes its time, too
+        lines = _lines(place)
+        place += sum(map(len, lines))
+        found.extend(filter(true, map(json.loads, lines)))
+        return bool(found)
+
+    until(looks, PATIENCE_S, what)
+    return found[0]
+
+
+def after(place: int, count: int) -> list[dict[str, Any]]:
+    """Wait for so many records after a mark; return them."""
+    until(lambda: len(_lines(place)) > count, PATIENCE_S, f"{count} records")
+    return since(place)[:count]
 
 
 def streams_again(place: int, moment: float) -> float:

@@ -24,6 +24,7 @@ from vivid import (
     NAME,
     PATIENCE_S,
     PLAYER,
+    after,
     emitted,
     first,
     lost_after,
@@ -65,34 +66,37 @@ def plugged_in() -> str:
 def found() -> str:
     """`edgetrack devices` names it, and `edgetrack doctor front` finds it in use by the service."""
     code, listed = said("devices")
-    expect(code == 0 and "/dev/video0" in listed and "vivid" in listed, listed)
+    expect(code == 0 and str(node()) in listed and "vivid" in listed, listed)
     _, told = said("doctor front")
-    lines = [line for line in told.splitlines() if "video0" in line]
+    lines = [line for line in told.splitlines() if NAME.name in line]
     expect(bool(lines), told)
     return " ".join(lines[0].split())
 
 
 def turned() -> str:
     """A reload turns to its name under /dev/v4l/by-path, smaller, in the same process."""
-    configure(source=f'"{NAME}"', capture=f"{{width = 320, height = 240, fps = {FPS}}}")
+    configure(
+        source=f'"{NAME}"',
+        capture=f"{{width = 320, height = 240, fps = {FPS}}}",
+        detection="{every = 5, second_looks = 0}",  # floating point is slow in software
+    )
     before, place = pid(), mark()
     must("systemctl", "reload", FRONT)
     record = first(place, lambda r: r["size"] == [320, 240], "a picture of the new size")
     expect(pid() == before == BOOT["pid"], "it is another process")
     streams_again(place, record["captured_at"])
     BOOT["descriptors"] = descriptors()
-    return status()["source"]["description"]
+    return str(status()["source"]["description"])
 
 
 def stamps() -> str:
     """Pictures have the kernel's time stamps: they grow in whole periods and are of just now."""
     place = mark()
-    until(lambda: len(since(place)) > 100, PATIENCE_S, "a hundred records")
-    records, now = since(place), time.monotonic()
+    records, now = after(place, 60), time.monotonic()
     times = [record["captured_at"] for record in records]
     steps = [b - a for a, b in pairwise(times)]
     expect(min(steps) > 0, f"a step of {min(steps):.6f} s")
-    expect(0 < now - times[-1] < 2, f"the newest picture is {now - times[-1]:.2f} s old")
+    expect(0 < now - times[-1] < 1, f"the newest picture is {now - times[-1]:.2f} s old")
     off = sorted(abs(step * FPS - round(step * FPS)) / FPS for step in steps)
     worst = off[int(0.9 * len(off))]  # arrivals would be anywhere within a period
     expect(worst < 0.1 / FPS, f"a tenth of the steps is off whole periods by {worst:.4f} s or more")
@@ -112,7 +116,7 @@ def tracks() -> str:
     PLAYER.start()
     moment = shown_since(moment)
     record = first(place, lambda r: len(confirmed(r)) == 2, "two tracks")
-    until(lambda: since(place)[-1]["captured_at"] > record["captured_at"] + 3, PATIENCE_S, "3 s")
+    first(place, lambda r: r["captured_at"] > record["captured_at"] + 3, "3 s of records")
     ids = set().union(*map(confirmed, since(place)))
     expect(len(ids) <= 3, f"ids {ids}")
     return f"both {emitted(record) - moment:.1f} s after they were shown, ids {sorted(ids)}"
@@ -206,5 +210,5 @@ def one_process() -> str:
     return f"{openings} openings, {status()['frames']} frames, {lines} lines, {descriptors()} files"
 
 
-CLAIMS = (absent_at_boot, plugged_in, found, turned, stamps, tracks, replugged, renumbered)
+CLAIMS = (absent_at_boot, plugged_in, turned, found, stamps, tracks, replugged, renumbered)
 LAST = (loose, one_process)

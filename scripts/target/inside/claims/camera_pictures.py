@@ -2,8 +2,18 @@
 
 import time
 
-from system import expect
-from vivid import PLAYER, control, first, mark, reaches, same_process, show_pattern, shown_since
+from system import confirmed, expect, status, until
+from vivid import (
+    PATIENCE_S,
+    PLAYER,
+    emitted,
+    first,
+    mark,
+    reaches,
+    same_process,
+    show_pattern,
+    shown_since,
+)
 
 SQUARES, BLACK = 4, 5  # of vivid's test patterns
 
@@ -18,7 +28,9 @@ def _frozen() -> str:
     place, moment = mark(), show_pattern(SQUARES, clock=False)
     still_s = reaches("frozen") - moment
     first(place, lambda r: r.get("condition") == "frozen", "a record that says frozen")
-    opened_s = reaches("lost", "recovering") - moment
+    openings = status()["source"]["openings"]
+    until(lambda: status()["source"]["openings"] > openings, PATIENCE_S, "an opening")
+    opened_s = time.monotonic() - moment
     moment = show_pattern(SQUARES, clock=True)
     moves_s = reaches("streaming") - moment
     times = f"frozen after {still_s:.1f} s, opened anew after {opened_s:.1f} s"
@@ -35,12 +47,12 @@ def _black() -> str:
     black_s = reaches("black") - moment
     record = first(place, lambda r: r.get("condition") == "black", "a record that says black")
     expect(not record["tracks"], f"it shows {record['tracks']}")
-    moment = time.monotonic()
-    control(osd_text_mode=0)
+    place, moment = mark(), time.monotonic()
     PLAYER.start()
-    moment = shown_since(moment)
-    shows_s = reaches("streaming") - moment
-    return f"black after {black_s:.1f} s, streaming {shows_s:.1f} s after faces are shown"
+    record = first(place, confirmed, "a track")
+    track_s = emitted(record) - shown_since(moment)
+    reaches("streaming")
+    return f"black after {black_s:.1f} s, a track {track_s:.1f} s after faces are shown again"
 
 
 CLAIMS = (frozen, black)
