@@ -149,8 +149,14 @@ class Tracker:
 
     @property
     def events(self) -> list[Event]:
-        """What changed in the last update."""
-        return self._late_events + self._association.events
+        """What changed in the last update; nothing of a track that began and ended in it."""
+        if not self._late_events:
+            return self._association.events
+        events = self._late_events + self._association.events
+        brief = {e.id for e in events if e.type == "new"} & {
+            e.id for e in events if e.type == "end"
+        }
+        return [event for event in events if event.id not in brief]
 
     def update(self, frame: Frame) -> list[Track]:
         """Take the next frame and return all live tracks; `values` and `events` belong to it.

@@ -178,6 +178,14 @@ def test_a_gap_in_capture_ends_what_a_late_look_found_before_it():
     assert beside.events == []
 
 
+def test_nothing_is_told_of_a_track_that_came_too_late_to_live():
+    beside = Beside([seen((60, 60))], late=2)
+    for number, at in enumerate((0.0, 1.9)):
+        beside.update(frame(number, at=at))
+    assert beside.update(frame(2, at=2.1)) == []
+    assert beside.events == []
+
+
 def test_an_error_of_a_late_look_ends_the_update_as_it_would_inline():
     def broken():
         raise BundleError("face: the network found class 7")
