@@ -42,8 +42,7 @@ class Summary:
             self._ages.append(record.age_ms)
         labels = {track.id: track.label for track in record.tracks}
         for event in record.events:
-            # One that a look aside found may have ended before its first record.
-            if event.type == "new" and event.id in labels:
+            if event.type == "new":
                 self._ids[labels[event.id]] += 1
         if self.truth is not None and record.condition != "absent":
             self._compare(record, self.truth(record.frame))

@@ -176,7 +176,7 @@ class Case:
             settings=wanted,
             tracker=tracker,
             governor=Governor(wanted.budget, tracker.every, Heat),
-            outputs={sink.name: Detached(sink, monotonic=self.clock) for sink in sinks},
+            outputs={sink.name: Detached(sink, 1000, self.clock) for sink in sinks},
             open_source=lambda: frames,
             once=False,
         )

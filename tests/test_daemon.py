@@ -216,7 +216,9 @@ def saved_at(case, daemon):
 
 
 def test_state_is_saved_every_second_while_something_is_tracked(case, following):
-    assert saved_at(case, following(150)) == [0.0, 1.0, 2.1, 3.1, 4.1]
+    saved = saved_at(case, following(150))
+    assert (saved[0], len(saved)) == (0.0, 5)
+    assert all(1.0 <= b - a <= 1.2 for a, b in pairwise(saved))
     assert state(case)["stopped"] is True
     assert state(case)["counts"]["processed"] == 150
     assert state(case)["tracks"]["ids"] == [1]
@@ -224,7 +226,9 @@ def test_state_is_saved_every_second_while_something_is_tracked(case, following)
 
 def test_state_is_saved_rarely_while_nobody_is_there(case):
     daemon = case.daemon(case.parts(Sees(NOBODY), Frames(case.clock, 30 * 12)))
-    assert saved_at(case, daemon) == [0.0, 5.2, 10.3]
+    saved = saved_at(case, daemon)
+    assert (saved[0], len(saved)) == (0.0, 3)
+    assert all(5.0 <= b - a <= 5.4 for a, b in pairwise(saved))  # at a look at the clock a second
 
 
 def test_the_next_process_goes_on_with_ids_counters_and_tracks(case, following):

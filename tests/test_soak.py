@@ -5,16 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from edge.aside import Aside
 from edge.cli import main
 from edge.errors import SourceError
-from edge.pipeline import Run
 from edge.reel import SIZE, Reel
 from edge.soak import Plan, Sample, Soak, Soaked
-from edge.summary import Summary
-from edge.tracker import Tracker
-from edge.types import Detections
-from tests.conftest import ScriptedDetector, plain_frame
 
 
 def soaked(*rss_mb, descriptors=8):
@@ -92,16 +86,3 @@ def test_bench_soak_prints_what_was_done_and_what_grew(capsys):
     assert re.search(r"^40 seen, 40 processed, \d+ looks, \d+ tracks, 0 times", out, re.MULTILINE)
     assert len(re.findall(r"^ +\d+ +[\d.]+ +[\d,]+ +[\d,]+ +\d+ +\d+$", out, re.MULTILINE)) == 20
     assert re.search(r"growth after the first tenth: RSS [+-][\d.]+ MB", out)
-
-
-def test_a_track_that_begins_and_ends_between_two_records_is_told_once_and_summed_up():
-    found = Detections(np.array([[10.0, 10.0, 30.0, 30.0]]), np.array([0.95]), np.array([0]))
-    aside = Aside("always", start=lambda job: job())
-    tracker = Tracker([ScriptedDetector([found, Detections.none()])], aside=aside)
-    run, summary = Run("test"), Summary()
-    for index, at in enumerate((0.0, 60.0)):  # the camera was away for a minute
-        frame = plain_frame(index, at)
-        tracks = tracker.update(frame)
-        summary.add(run.record(frame, tracks, tracker.events, {}))
-    assert [event.type for event in tracker.events] == ["new", "end"]
-    assert tracks == []
