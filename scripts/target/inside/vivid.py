@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import play
 from system import RECORDS, STATUS, call, expect, must, status, until
 
 NAME = Path("/dev/v4l/by-path/platform-vivid.0-video-index0")
@@ -17,7 +19,6 @@ DEADLINE_S = 5.0
 """`capture.deadline_s` of the service."""
 PATIENCE_S = 90.0
 """What may take its time: a processor in software on a busy machine."""
-SHOWN = Path("/run/playing")
 PYTHON = "/opt/edgetrack/bin/python"
 
 _DRIVER = Path("/sys/bus/platform/drivers/vivid")
@@ -70,7 +71,7 @@ class Player:
     def start(self) -> None:
         """Begin."""
         with Path("/results/player").open("ab") as log:
-            self._process = subprocess.Popen([PYTHON, "/check/play.py"], stderr=log)
+            self._process = subprocess.Popen([sys.executable, play.__file__], stderr=log)
 
     def stop(self) -> None:
         """Take the faces away."""
@@ -90,7 +91,7 @@ def shown_since(moment: float) -> float:
 
 
 def _shown() -> float:
-    return float((SHOWN.exists() and SHOWN.read_text()) or 0)
+    return float((play.SHOWN.exists() and play.SHOWN.read_text()) or 0)
 
 
 def state() -> str:
