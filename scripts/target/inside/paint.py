@@ -11,7 +11,7 @@ import cv2
 from edge.sources.synthetic import SyntheticPortrait
 
 SIZE = (720, 576)  # of European analogue television
-PICTURES = 25  # a second; both faces are in each
+PICTURES = 24  # shown to and fro, without a jump; both faces are in each
 
 if __name__ == "__main__":
     source = SyntheticPortrait()
@@ -19,4 +19,4 @@ if __name__ == "__main__":
         cv2.cvtColor(cv2.resize(source.image(index), SIZE), cv2.COLOR_RGB2BGR).tobytes()
         for index in range(PICTURES)
     ]
-    Path(sys.argv[1]).write_bytes(b"".join(pictures))
+    Path(sys.argv[1]).write_bytes(b"".join(pictures + pictures[-2:0:-1]))

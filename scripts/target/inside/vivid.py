@@ -1,6 +1,8 @@
 """The camera of the virtual machine, the kernel's driver vivid: its plug, faults and picture."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -71,12 +73,14 @@ class Player:
     def start(self) -> None:
         """Begin."""
         with Path("/results/player").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, play.__file__], stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, play.__file__], stderr=log, start_new_session=True
+            )
 
     def stop(self) -> None:
         """Take the faces away."""
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # and who plays for it
             self._process.wait()
             self._process = None
 
