@@ -1,4 +1,4 @@
-"""Measures the path of a frame: CPU and wall time a stage, overhead, latency, memory.
+"""Measures the path of a frame: CPU and wall time a stage, overhead, memory.
 
 CPU time is of the whole process; where one number stands for many runs it is the smallest, which
 is what a busy machine disturbs least. Nothing here asserts: it prints what it finds.
@@ -24,15 +24,12 @@ from edge.detection_tracker import DetectionTracker
 from edge.detector import Detector
 from edge.errors import UsageError
 from edge.manifest import ImageInput
-from edge.pipeline import Run, run_live
+from edge.pipeline import Run
 from edge.preprocess import ImageTensor
 from edge.recurrent import N_MOTION, RecurrentTracker
 from edge.sources import FrameSource
-from edge.sources.paced import Paced
-from edge.sources.synthetic import SyntheticPortrait
 from edge.step import StepModel
-from edge.tracker import Tracker
-from edge.types import Array, Counts, Detections, Floats, Frame, Image, Record, TensorSpec
+from edge.types import Array, Floats, Frame, TensorSpec
 
 _ROUNDS = 15
 _ROUND_S = 0.02  # that one round of a step should take, so that the clock's own time is nothing
@@ -202,37 +199,6 @@ def targets_us(bundle: Bundle, backend: Backend, n: int) -> dict[str, float]:
         "anchor": lambda: tracker.anchor(image, targets, np.arange(n), boxes, 0.0, fresh=False),
     }
     return {name: seconds * 1e6 for name, seconds in _least_each(work).items()}
-
-
-class SlowDetector(Detector):
-    """Takes a given time a frame and finds one box in the middle: a model without a model."""
-
-    def __init__(self, seconds: float) -> None:
-        """Set the time that `detect` waits."""
-        self.labels = ("thing",)
-        self.close_up = None
-        self.score_threshold = 0.5
-        self._seconds = seconds
-
-    def detect(self, image: Image, region: object = None) -> Detections:  # noqa: ARG002
-        """Wait, then return one box."""
-        time.sleep(self._seconds)
-        height, width = image.shape[:2]
-        box = np.array([[width * 0.4, height * 0.4, width * 0.6, height * 0.6]])
-        return Detections(box, np.ones(1), np.zeros(1, np.int64))
-
-
-def latency_ms(model_s: float, frames: int) -> tuple[Floats, Counts]:
-    """Run live at 30 fps with a model of that time; return every record's age in ms, and counts."""
-    ages: list[float] = []
-
-    def seen(record: Record) -> None:
-        ages.append(record.age_ms)
-
-    run = Run("bench", "bench")
-    source = Paced(SyntheticPortrait(frames=frames))
-    run_live(source, Tracker([SlowDetector(model_s)]), [], run, lambda: False, seen)
-    return np.array(ages), run.counts
 
 
 def peak_memory_mb(statement: str) -> float:

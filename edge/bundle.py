@@ -15,6 +15,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 CURRENT = "current"
 """Where a model has several versions: the link to the one that is used; `edge.store` sets it."""
+SYSTEM = Path("/var/lib/edgetrack/models")
+"""Where services find bundles."""
 _NEEDED: Mapping[str, tuple[Role, ...]] = {
     "detector": ("detector",),
     "tracker": ("encoder", "step"),
@@ -143,15 +145,20 @@ def bundle_in(folder: str | Path) -> Path | None:
 
 def model_folders() -> list[Path]:
     """Return where bundles are looked for, first match wins: user, system, built in."""
-    return [user_folder(), Path("/var/lib/edgetrack/models"), Path(__file__).parent / "models"]
+    return [user_folder(), SYSTEM, Path(__file__).parent / "models"]
 
 
 def user_folder() -> Path:
-    """Return where a user's bundles are installed: `$EDGETRACK_MODELS`, or the XDG data folder."""
+    """Return where a user's bundles are installed: `$EDGETRACK_MODELS`, or the XDG data folder.
+
+    A user without a home has the system's.
+    """
     if own := os.environ.get("EDGETRACK_MODELS"):
         return Path(own)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "edgetrack" / "models"
+    if data := os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "edgetrack" / "models"
+    home = os.path.expanduser("~")  # stays as it is for a user without a home, as services have
+    return SYSTEM if home == "~" else Path(home, ".local", "share", "edgetrack", "models")
 
 
 def check_tensors(

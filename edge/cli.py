@@ -5,8 +5,10 @@ import errno
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import TextIO
 
@@ -15,19 +17,25 @@ from edge.stderr import tell
 
 _MODULES = {
     "run": "run",
+    "status": "status",
+    "reload": "status",
     "track": "track",
+    "record": "record",
+    "replay": "replay",
     "associate": "associate",
     "check": "inspect",
     "devices": "inspect",
     "schema": "inspect",
     "models": "models",
+    "doctor": "doctor",
     "bench": "bench",
     "eval": "eval",
 }
 """Where in `edge.commands` each command is, in the order of the help."""
 _EXIT_CODES = """exit codes:
   0 done  1 a fault of edgetrack  2 usage  65 bad data (video, bundle)
-  69 source or interpreter unavailable  73 output cannot be written  78 bad configuration"""
+  69 source, interpreter or service unavailable  73 output cannot be written
+  78 bad configuration"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +57,7 @@ def guarded(program: str, run: Callable[[], int]) -> int:
     except (BrokenPipeError, OutputClosed):
         code = 0
     except EdgeError as error:
-        tell(f"{program}: {error}")
+        tell(f"{'<3>' if _journal_reads(2) else ''}{program}: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -63,12 +71,39 @@ def _run(words: Sequence[str]) -> int:
         args = _parser(words).parse_args(words)
     except SystemExit as end:  # argparse printed its help, the version or a complaint
         return int(end.code or 0)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    _begin_log(logging.DEBUG if args.verbose else logging.INFO)
     return int(args.command(args))
+
+
+def _begin_log(level: int) -> None:
+    log = logging.StreamHandler(sys.stderr)
+    if _journal_reads(2):
+        log.setFormatter(ForJournal("%(name)s: %(message)s"))
+        fault = partial(logging.getLogger("edgetrack").critical, "a fault of edgetrack")
+        sys.excepthook = lambda *error: fault(exc_info=error)
+        threading.excepthook = lambda what: fault(exc_info=what[:3])  # type: ignore[arg-type]
+    else:
+        log.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[log])
+
+
+class ForJournal(logging.Formatter):
+    """Begins every line with its priority, as sd-daemon(3) has it: the journal filters by that."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        ranks = (logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6)
+        rank = next((rank for least, rank in ranks if record.levelno >= least), 7)
+        return "\n".join(f"<{rank}>{line}" for line in super().format(record).splitlines())
+
+
+def _journal_reads(descriptor: int) -> bool:
+    """Say whether what is written there goes straight to the journal; see systemd.exec(5)."""
+    try:
+        there = os.fstat(descriptor)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
 
 
 def _repair_streams() -> None:

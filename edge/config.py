@@ -9,11 +9,16 @@ from typing import Annotated, Any, Literal, cast, get_args
 import msgspec
 
 from edge.errors import ConfigError
+from edge.shown import harmless
 
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-_RISING = (("low_score", "high_score"), ("lost_presence", "found_presence"))
-"""Settings of `[tracking]` of which the first may not be more than the second."""
+_RISING = (
+    ("tracking", "low_score", "high_score"),
+    ("tracking", "lost_presence", "found_presence"),
+    ("budget", "cool_c", "hot_c"),
+)
+"""Settings of a section of which the first may not be more than the second."""
 
 
 class TrackingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +73,21 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     fps: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] = 30.0
     """Frames a second: asked of cameras, and the rate of folders of images and of videos that
     state none."""
+    transform: Literal["none", "rotate180", "hflip", "vflip"] = "none"
+    """How `csi:` cameras turn the picture."""
+    exposure_us: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    """Exposure time of `csi:` cameras in microseconds; left out: automatic."""
+    deadline_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600.0)] = 5.0
+    """A camera from which nothing came for so long is lost, and is opened anew."""
+    retry_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600.0)] = 0.25
+    """Pause after the first failed opening; it doubles with every other one."""
+    longest_retry_s: Annotated[float, msgspec.Meta(ge=0.05, le=3600.0)] = 0.5
+    """The longest pause between two openings: so much later than it could a camera comes back."""
+    hang_s: Annotated[float, msgspec.Meta(ge=1.0, le=3600.0)] = 20.0
+    """A driver that was told to let go and has not for so long, or whose opening takes so long,
+    ends the process (exit code 69), so that whatever started it starts it again."""
+    reopen_frozen_s: Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)] = 10.0
+    """A camera whose picture stands still for so long is opened anew; 0: never."""
 
 
 class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,9 +101,47 @@ class DetectionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     at every second frame while it stays there."""
     score_threshold: Share | None = None
     """In place of each bundle's own."""
+    aside: Literal["auto", "always", "never"] = "auto"
+    """Live, the detectors look on a thread of their own and tracks go on meanwhile; auto: while
+    a look takes longer than a frame lasts."""
     second_looks: Annotated[int, msgspec.Meta(ge=0, le=64)] = 2
     """At most so many closer looks a frame, at full resolution, where a detection is unsure or a
     track was missed; for models that have a network for it (`face` has)."""
+
+
+class BudgetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What gives way, live, when a frame takes too long or the board gets hot."""
+
+    hold: bool = True
+    """False: nothing gives way."""
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=4.0)] = 0.8
+    """Of the time from one frame to the next, what a frame may take in the mean."""
+    slowest_every: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 30
+    """First the detectors look more rarely, at most at every so many frames."""
+    slowest_fps: Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)] = 5.0
+    """Last, frames are left out, down to so many a second."""
+    hot_c: Annotated[float, msgspec.Meta(ge=0.0, le=150.0)] = 75.0
+    """From this temperature of the board, degrees Celsius, less is done."""
+    cool_c: Annotated[float, msgspec.Meta(ge=0.0, le=150.0)] = 68.0
+    """Below this one more is done again."""
+
+
+class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How much the files of a live run may grow: each sink's and each recording's."""
+
+    max_mb: Annotated[float, msgspec.Meta(gt=0.0, le=1e9)] = 256.0
+    """A sink's files together, in units of 10^6 bytes; the oldest are removed."""
+    max_age_h: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)] = 168.0
+    """Hours after which what was written is removed."""
+
+
+class DaemonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What survives a restart, where a service manager gave a folder for it."""
+
+    resume_s: Seconds = 10.0
+    """State that is older at the start counts for nothing."""
+    resume_tracks: bool = True
+    """Live tracks go on after a restart; else only ids and counters do."""
 
 
 class InferenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,6 +163,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     detection: DetectionSettings = DetectionSettings()
     tracking: TrackingSettings = TrackingSettings()
     inference: InferenceSettings = InferenceSettings()
+    budget: BudgetSettings = BudgetSettings()
+    files: FileSettings = FileSettings()
+    daemon: DaemonSettings = DaemonSettings()
 
 
 def load_settings(path: Path) -> Settings:
@@ -123,11 +184,12 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(
             f"{path}: models: {list(settings.models)} names one twice; name each once"
         )
-    for low, high in _RISING:
-        below, above = getattr(settings.tracking, low), getattr(settings.tracking, high)
+    for section, low, high in _RISING:
+        values = getattr(settings, section)
+        below, above = getattr(values, low), getattr(values, high)
         if below > above:
             raise ConfigError(
-                f"{path}: tracking.{low}: is {below}, more than {high}, which is {above}; lower it"
+                f"{path}: {section}.{low}: is {below}, more than {high}, which is {above}; lower it"
             )
     return settings
 
@@ -161,7 +223,7 @@ def _explain(message: str, table: dict[str, Any]) -> str:
     if "enum" in problem:
         choices = get_args(_section(keys[:-1]).__annotations__[keys[-1]])
         return f"{'.'.join(keys)}: is {found!r}; allowed are {', '.join(choices)}"
-    return f"{'.'.join(keys)}: is {found!r}; {problem[0].lower()}{problem[1:]}"
+    return f"{'.'.join(keys)}: is {harmless(found)!r}; {problem[0].lower()}{problem[1:]}"
 
 
 def _section(keys: list[str]) -> type[msgspec.Struct]:

@@ -1,5 +1,6 @@
 """Association alone: boxes from any detector in, tracks out."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from edge.errors import UsageError
 from edge.lifecycle import TENTATIVE, TrackTable
 from edge.motion import Motion
 from edge.motion_lstm import open_motion
+from edge.saved import SavedTracks
 from edge.types import Array, Carried, Detections, Event, Floats, Ints, Track
 
 MAX_COORDINATE_PX = 1e6
@@ -157,6 +159,36 @@ class DetectionTracker:
         self._match(pairs, found)
         self._table.rescue(pairs.tracks)
         return self.emit(self._now)
+
+    def saved(self) -> SavedTracks:
+        """Return all that is known of the tracks, as plain values."""
+        at = self._now if math.isfinite(self._now) else None
+        return self._table.saved(at, self._names)
+
+    def restore(self, saved: SavedTracks, *, known: bool = True) -> None:
+        """Go on from what a tracker knew, this one or another; to be called before any frame.
+
+        Tracks whose label has the same name here keep their ids; the others end with the next
+        frame, and so do all where they are not `known` any more.
+        """
+        labels = {name: label for label, name in reversed(self._names.items()) if known}
+        self._table.restore(saved, labels)
+        self._now = -math.inf if saved.at is None else saved.at
+
+    def copy(self) -> "DetectionTracker":
+        """Return a tracker that goes its own way from here."""
+        other = copy.copy(self)
+        other._table = self._table.copy()
+        return other
+
+    def overtake(self, other: "DetectionTracker") -> list[Event]:
+        """Take the place of a tracker that went on from an earlier copy of this one.
+
+        Returns:
+            what changes thereby; a track that the other has ended does not come back.
+        """
+        self._table.overtake(other._table)
+        return self.events
 
     def _advance(self, captured_at: float | None, carried: Carried | None) -> Ints | None:
         """Carry the tracks on to a frame; return which a recurrent tracker saw, if there is one."""

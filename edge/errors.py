@@ -49,7 +49,21 @@ class SinkError(EdgeError, OSError):
     exit_code = 73
 
 
+class DeliveryError(SinkError):
+    """A sink was closed and has not delivered all that it took."""
+
+    def __init__(self, text: str, records: int) -> None:
+        super().__init__(text)
+        self.records = records
+
+
 class OutputClosed(EdgeError):  # noqa: N818  not a fault: `edgetrack ... | head` ends this way
     """The reader of a pipe went away: there is nobody left to write for, and nothing is wrong."""
 
     exit_code = 0
+
+
+class ServiceError(EdgeError, RuntimeError):
+    """A running edgetrack is asked for something and is not there, or does not answer."""
+
+    exit_code = 69

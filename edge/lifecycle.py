@@ -4,12 +4,14 @@ A track is `tentative` until it was seen for long enough or surely enough, `conf
 latest look found it, `lost` from the first look that missed it, and gone when missed for too long.
 """
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
 
 from edge.config import TrackingSettings
 from edge.motion import MotionModel
+from edge.saved import SavedTracks
 from edge.types import Array, Carried, Event, EventType, Floats, Ints, Status, Track
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
@@ -39,12 +41,20 @@ class TrackTable:
         self._floats = np.empty((_MOTION + motion.n_state, 0))  # as the names above say
         self._ints = np.empty((3, 0), np.int64)  # id, label, status
         self._next_id = 1
+        self._farewell: list[Event] = []  # of tracks that could not be taken over
         self._all_confirmed = True
         self._all_seen = True  # in the latest frame
-        self._placed = False  # in the latest frame, by a tracker
+        self._placed: Array | None = None  # mask (n,): in the latest frame, by a tracker
 
     def __len__(self) -> int:
         return self._ints.shape[1]
+
+    def copy(self) -> "TrackTable":
+        """Return a table that goes its own way from here."""
+        other = copy.copy(self)
+        other._floats, other._ints = self._floats.copy(), self._ints.copy()
+        other.events, other._farewell = self.events.copy(), self._farewell.copy()
+        return other
 
     @property
     def boxes(self) -> Floats:
@@ -90,8 +100,8 @@ class TrackTable:
 
         A gap longer than a lost track may last ends all tracks: none can be told from another.
         """
-        self.events = []
-        self._all_seen = self._placed = False
+        self.events, self._farewell = self._farewell, []
+        self._all_seen, self._placed = False, None
         if dt > self._settings.max_lost_s:
             self._keep(np.zeros(len(self), bool))
             self._all_confirmed = True
@@ -119,8 +129,9 @@ class TrackTable:
             the columns (m,) that it surely sees: between the two settings for presence, those it
             saw before; none that waits to be confirmed, or that no detector saw for too long.
         """
-        self._placed = True
-        columns, rows = _common(self.ids, carried.ids)
+        columns, rows = common(self.ids, carried.ids)
+        self._placed = np.zeros(len(self), bool)
+        self._placed[columns] = True
         status, presence = self.status[columns], carried.presence[rows]
         low, high = self._settings.lost_presence, self._settings.found_presence
         present = presence >= np.where(status == LOST, high, low)
@@ -155,15 +166,16 @@ class TrackTable:
 
         Args:
             now: seconds.
-            followed: the columns (m,) that a recurrent tracker saw; None: by the clock alone.
+            followed: the columns (m,) that a recurrent tracker saw of those that it follows; the
+                clock alone tells of others, or of all without one.
         """
         unseen_s = now - self.matched_at
-        if followed is None:
-            gone = unseen_s > self._settings.coast_s
-        else:
-            gone = np.ones(len(self), bool)
-            gone[followed] = False
-            self._change("found", ~gone & (self.status == LOST), CONFIRMED)
+        gone = unseen_s > self._settings.coast_s
+        if self._placed is not None:
+            there = np.zeros(len(self), bool)
+            there[followed] = True
+            gone[self._placed] = ~there[self._placed]
+            self._change("found", there & (self.status == LOST), CONFIRMED)
         self._change("lost", gone & (self.status == CONFIRMED), LOST)
         self._keep(unseen_s <= self._settings.max_lost_s)
         self._all_confirmed = np.count_nonzero(self.status == CONFIRMED) == len(self)
@@ -192,6 +204,26 @@ class TrackTable:
         self._ints = np.concatenate((self._ints, ints), axis=1)
         self._all_confirmed &= bool(at_once.all())
         self._announce("new", ids[at_once])
+
+    def overtake(self, other: "TrackTable") -> None:
+        """Take the place of a table that went on from an earlier copy of this one.
+
+        Its tracks that have ended stay so, and `events` is what changes thereby.
+        """
+        before = dict(zip(other.ids.tolist(), other.status.tolist(), strict=True))
+        self._keep(np.isin(self.ids, other.ids) | (self.ids >= other._next_id))
+        after = dict(zip(self.ids.tolist(), self.status.tolist(), strict=True))
+        self.events = [
+            Event("end", i) for i, s in before.items() if i not in after and s != TENTATIVE
+        ]
+        for i, status in after.items():
+            was = before.get(i, TENTATIVE)
+            if was == TENTATIVE != status:
+                self.events.append(Event("new", i))
+            if status == LOST != was:
+                self.events.append(Event("lost", i))
+            elif status == CONFIRMED and was == LOST:
+                self.events.append(Event("found", i))
 
     def reach(self, now: float) -> Floats:
         """Return how far each may be from where it is expected (n,), in sizes."""
@@ -227,13 +259,64 @@ class TrackTable:
         if at > now:
             table[:4].reshape(2, 2, n)[...] += table[4:6] * (at - now)
             if later is not None:
-                columns, rows = _common(self.ids, later.ids)
+                columns, rows = common(self.ids, later.ids)
                 table[:4, columns] = later.boxes[rows].T
             boxes_now = list(zip(*table[:4].round(3).tolist(), strict=True))
         labels_text = map(names.__getitem__, labels)
         statuses_text = map(STATUS.__getitem__, statuses)
         columns_text = ids, labels_text, boxes, scores, presences, statuses_text
         return list(map(Track, *columns_text, zip(vx, vy, strict=True), boxes_now))
+
+    def saved(self, at: float | None, names: Mapping[int, str]) -> SavedTracks:
+        """Return all that is known, as plain values.
+
+        Args:
+            at: Of the latest frame, seconds; None: there was none.
+            names: By label.
+        """
+        ids, labels, statuses = self._ints.tolist()
+        return SavedTracks(
+            next_id=self._next_id,
+            at=at,
+            motion=self._motion.name,
+            ids=ids,
+            labels=list(map(names.__getitem__, labels)),
+            status=list(map(STATUS.__getitem__, statuses)),
+            rows=self._floats.T.tolist(),
+        )
+
+    def restore(self, saved: SavedTracks, labels: Mapping[str, int]) -> None:
+        """Go on from what a table knew, this one's or another's; tracks so far are forgotten.
+
+        A track whose label is not known here ends with the next frame.
+
+        Args:
+            saved: Its next id is taken where this table's is smaller.
+            labels: By name.
+        """
+        known = np.array([name in labels for name in saved.labels], bool)  # (n,)
+        mine = [labels[name] for name in saved.labels if name in labels]
+        ids, status = np.array((saved.ids, list(map(STATUS.index, saved.status))), np.int64)
+        self._farewell = [Event("end", i) for i in ids[~known & (status != TENTATIVE)].tolist()]
+        self._next_id = max(self._next_id, saved.next_id)
+        self._ints = np.array((ids[known], mine, status[known]), np.int64)
+        if mine:
+            floats = np.array(saved.rows)[known].T  # (rows, n)
+            self._floats = self._as_mine(floats, saved.motion)
+        else:
+            self._floats = self._floats[:, :0]
+        self._all_confirmed = self._all_seen = False
+
+    def _as_mine(self, floats: Floats, motion: str) -> Floats:
+        """Return rows of a table whose state is of some motion model as this table's model has it.
+
+        Of another model's state the box and its velocity are taken.
+        """
+        if motion == self._motion.name and len(floats) == _MOTION + self._motion.n_state:
+            return floats.copy()
+        state = self._motion.start(floats[_BOX], floats[_SCORE])
+        state[_VELOCITY.start - _MOTION : _VELOCITY.stop - _MOTION] = floats[_VELOCITY]
+        return np.concatenate((floats[:_MOTION], state))
 
     def _detected(self, columns: Ints | slice, boxes: Floats, scores: Floats, now: float) -> None:
         """Note what a detector saw now; a tracker's opinion of the same frame is corrected by it.
@@ -243,7 +326,7 @@ class TrackTable:
         """
         self._floats[_TIMES, columns] = now
         self._floats[_SCORE, columns] = scores
-        if self._placed:
+        if self._placed is not None:
             self.boxes[:, columns] = boxes
             scores = np.maximum(scores, self._floats[_PRESENCE, columns])
         self._floats[_PRESENCE, columns] = scores
@@ -267,7 +350,7 @@ class TrackTable:
         self.events += [Event(event, i) for i in ids.tolist()]
 
 
-def _common(ids: Ints, others: Ints) -> tuple[Ints, Ints]:
+def common(ids: Ints, others: Ints) -> tuple[Ints, Ints]:
     """Return where the ids that both have stand in the one and in the other, both rising."""
     if np.array_equal(ids, others):
         everywhere = np.arange(len(ids))

@@ -39,6 +39,8 @@ class MotionModel(Protocol):
 
     n_state: int
     """Rows of a state."""
+    name: str
+    """Two models of one name understand each other's states."""
 
     def start(self, boxes: Floats, scores: Floats, /) -> Floats:
         """Return the state of targets seen for the first time; boxes (4, n), scores (n,)."""
@@ -77,6 +79,7 @@ class Motion:
     reach_s: float = 0.3
     """How fast an unseen target may leave the track, sizes a second."""
     n_state: int = field(init=False, repr=False, default=N_STATE)
+    name: str = field(init=False, repr=False, default="kalman")
     _noise: Floats = field(init=False, repr=False)
     _steps: dict[float, tuple[Floats, Floats]] = field(init=False, repr=False, default_factory=dict)
 

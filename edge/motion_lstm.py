@@ -5,7 +5,9 @@ until a track is seen again its forecast is read at the time that has passed. Wh
 its past is in its columns of the state, so two trackers share one loaded model.
 """
 
+import threading
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -44,6 +46,9 @@ class MotionLSTM:
         """
         _check(model)
         self._model = model
+        manifest = model.manifest
+        self.name = f"{manifest.name} {manifest.version} {model.folder.name}"
+        self._turn = threading.Lock()  # several threads may look, and an interpreter serves one
         memory = model.initial_state(1)
         ends = np.cumsum([_MEMORY, *(value.shape[1] for value in memory.values())]).tolist()
         self._rows = dict(zip(memory, map(slice, ends, ends[1:]), strict=True))
@@ -103,7 +108,8 @@ class MotionLSTM:
         for name, place in self._rows.items():
             memory[name] = np.zeros((rows, place.stop - place.start), np.float32)
             memory[name][:count] = old[place].T
-        outputs, next_memory = self._model.step({INPUT: told}, memory)
+        with self._turn:
+            outputs, next_memory = self._model.step({INPUT: told}, memory)
         forecast = outputs[OUTPUT][:count].transpose(1, 2, 0)  # (5, 6, n)
         new = np.empty(old.shape)
         new[:4] = _moved(boxes, forecast[0, :4])
@@ -116,7 +122,6 @@ class MotionLSTM:
         state[:, columns] = new
 
 
-@cache
 def open_motion(name: str = "motion") -> MotionLSTM:
     """Load a bundle by its folder or installed name; it is shared by all that ask for it.
 
@@ -124,7 +129,12 @@ def open_motion(name: str = "motion") -> MotionLSTM:
         BundleError: It is missing, damaged or no model of motion.
         BackendError: No interpreter for it is installed.
     """
-    return MotionLSTM(StepModel(bundles.load(bundles.find(name))))
+    return _opened(bundles.find(name))
+
+
+@cache
+def _opened(folder: Path) -> MotionLSTM:
+    return MotionLSTM(StepModel(bundles.load(folder)))
 
 
 def _check(model: StepModel) -> None:

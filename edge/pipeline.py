@@ -1,7 +1,6 @@
 """From source to sinks: every frame in order, or live with the newest frame winning."""
 
-import logging
-import threading
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -10,18 +9,20 @@ from typing import Any
 
 import msgspec
 
+from edge.camera import Camera
 from edge.condition import ConditionCheck
-from edge.config import Settings
+from edge.config import Settings, SourceSettings
 from edge.errors import SinkError
+from edge.governor import Governor
 from edge.sinks import TrackSink
 from edge.sinks.detached import Detached
 from edge.sources import FrameSource, open_source
 from edge.tracker import Tracker
 from edge.types import Counts, Event, Frame, Record, Track
-
-_log = logging.getLogger(__name__)
+from edge.vitals import Heat, Pace, Vitals
 
 _POLL_S = 0.2  # how soon a request to stop is seen while no frame comes
+_ABSENCE_S = 1.0  # from one word on a camera's absence to the next
 _CLOSE_S = 3.0  # what a sink or a source may take to close
 
 
@@ -118,48 +119,138 @@ def every_frame(source: FrameSource, tracker: Tracker, run: Run) -> Iterator[tup
         yield run.record(frame, tracks, tracker.events, tracker.values), frame
 
 
-class NewestFrame:
-    """A slot for one frame between two threads: a newer frame pushes out the one that waits."""
+class Live:
+    """One live run: the newest frame, the tracker, the sinks, round and round in one thread.
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._frame: Frame | None = None
-        self._open = True
-        self._error: Exception | None = None
+    Invariant: neither a camera nor a sink ever holds it up.
+    """
 
-    def put(self, frame: Frame) -> bool:
-        """Leave a frame; return whether it pushed out another."""
-        with self._changed:
-            pushed = self._frame is not None
-            self._frame = frame
-            self._changed.notify()
-            return pushed
+    def __init__(
+        self,
+        camera: Camera,
+        tracker: Tracker,
+        outputs: Sequence[Detached],
+        run: Run,
+        vitals: Vitals,
+        governor: Governor | None = None,
+    ) -> None:
+        """Take over everything; nothing is opened or read yet.
 
-    def end(self, error: Exception | None = None) -> None:
-        """Say that no frame will come any more, and why."""
-        with self._changed:
-            self._open, self._error = False, error
-            self._changed.notify()
+        Args:
+            camera: Opened and closed by the loop.
+            tracker: Used by the loop alone.
+            outputs: One that is too slow loses records, which are counted; closed by the loop.
+            run: Takes the accounting.
+            vitals: Told everything; any thread may ask it.
+            governor: Says how much is done a frame; None: as much as the tracker was asked for.
+        """
+        self.tracker, self.governor, self.outputs = tracker, governor, outputs
+        """Others may take their place, in `between`."""
+        self.vitals, self.camera, self.run = vitals, camera, run
+        self._last: Frame | None = None
+        now = camera.monotonic()
+        self._turned_at = now  # when the loop last went round
+        self._passed_at = now  # when a frame last came through
+        self._told_at = -math.inf  # `captured_at` of the last record
 
-    def clear(self) -> bool:
-        """Empty the slot; return whether a frame was waiting."""
-        with self._changed:
-            waiting, self._frame = self._frame is not None, None
-            return waiting
+    def loop(
+        self,
+        stopped: Callable[[], bool],
+        between: Callable[[], None] = lambda: None,
+        seen: Callable[[Record], None] = lambda _: None,
+    ) -> None:
+        """Track the newest frame until the source ends or `stopped()`.
 
-    def take(self, stopped: Callable[[], bool]) -> Frame | None:
-        """Wait for a frame; None when there will be none, or when `stopped()`.
+        Args:
+            stopped: Asked before every frame, and at least every 0.2 s.
+            between: Called as often; may put another tracker, governor and outputs in place.
+            seen: Called with every record.
 
         Raises:
-            Exception: What ended the capture, after its last frame was taken.
+            SourceError: A file went away, or the driver of a camera hangs.
+            DataError: The source's data is damaged.
+            OutputClosed: The reader of a sink went away.
         """
-        with self._changed:
-            while self._frame is None and self._open and not stopped():
-                self._changed.wait(_POLL_S)
-            frame, self._frame = self._frame, None
-            if frame is None and self._error is not None:
-                raise self._error
-            return frame
+        camera = self.camera
+        camera.start(self.run.counts)
+        try:
+            while not (stopped() or camera.ended):
+                between()
+                self._turned_at = camera.monotonic()
+                frame = camera.take(_POLL_S)
+                if frame is not None:
+                    self._pass(frame, seen)
+                elif self._last is not None and camera.down:
+                    self._tell_absence(self._last, seen)
+                self.vitals.source = camera.status
+        finally:
+            try:
+                camera.stop(_CLOSE_S)
+                self.tracker.close(_CLOSE_S)
+            finally:  # a second Ctrl-C may come at any moment
+                _close(self.outputs, self.run)
+
+    def progressing(self, now: float, patience_s: float) -> bool:
+        """Say whether all goes on: the loop, the frames unless the camera is away, every sink.
+
+        Args:
+            now: Monotonic seconds.
+            patience_s: What one round, one frame or one write may take.
+        """
+        turns = now - self._turned_at <= patience_s
+        comes = now - self._passed_at <= patience_s or self.camera.retrying(now)
+        return turns and comes and all(o.writing_s(now) <= patience_s for o in self.outputs)
+
+    def _pass(self, frame: Frame, seen: Callable[[Record], None]) -> None:
+        """Take a frame all the way."""
+        clock, last = self.camera.monotonic, self._last
+        began = clock()
+        # The driver's stamp may lie a little before the last word on its absence.
+        frame = self.run.judged(replace(frame, captured_at=max(frame.captured_at, self._told_at)))
+        self.camera.judged(frame.condition, began)
+        judged = clock()
+        self.tracker.update(frame)
+        updated = clock()
+        record = self._written(frame, updated)
+        self._last, self._passed_at = frame, clock()
+        stages = {"judge": judged - began, **self.tracker.stages, "emit": self._passed_at - updated}
+        if self.governor is not None:
+            pace = self.governor.after(stages, _interval_s(last, frame), self._passed_at)
+            self._keep_to(pace, self.governor.heat)
+        self.vitals.passed(record, stages, self._passed_at)
+        seen(record)
+
+    def _tell_absence(self, last: Frame, seen: Callable[[Record], None]) -> None:
+        """Once a second, let the tracks go on without a frame, so that readers see them end."""
+        now = self.camera.monotonic()
+        if now - self._told_at < _ABSENCE_S:
+            return
+        frame = replace(last, condition="absent", captured_at=now, time=time.time())
+        self.tracker.update(frame)
+        record = self._written(frame, now)
+        self.vitals.passed(record, {}, now)
+        seen(record)
+
+    def _written(self, frame: Frame, now: float) -> Record:
+        """Hand the record of the frame that the tracker took last to every sink."""
+        tracks, age_s = self.tracker.emit(now), now - frame.captured_at
+        about = self.tracker.events, self.tracker.values
+        record = self.run.record(frame, tracks, *about, age_s)
+        if (state := self.camera.status.state) != "streaming":
+            record = msgspec.structs.replace(record, state=state)
+        self._told_at = frame.captured_at
+        for output in self.outputs:
+            output.write(record, frame)
+            self.run.counts.unwritten[output.name] = output.dropped
+        return record
+
+    def _keep_to(self, pace: Pace, heat: Heat) -> None:
+        """Do as much a frame as the budget leaves."""
+        if pace != self.vitals.pace:
+            self.tracker.every = pace.every
+            self.camera.limit(pace.fps)
+            self.vitals.pace = pace
+        self.vitals.heat = heat
 
 
 def run_live(
@@ -170,12 +261,12 @@ def run_live(
     stopped: Callable[[], bool],
     seen: Callable[[Record], None] = lambda _: None,
 ) -> None:
-    """Track the newest frame until the source ends or `stopped()`; sinks never hold it up.
+    """Track the newest frame until an open source ends or `stopped()`; see `Live`.
 
     Args:
         source: Read by a thread of its own.
         tracker: Used by this thread alone.
-        sinks: Each gets a thread; one that is too slow loses records, which are counted.
+        sinks: Each gets a thread.
         run: Takes the accounting.
         stopped: Asked at least every 0.2 s.
         seen: Called with every record, in this thread.
@@ -185,30 +276,15 @@ def run_live(
         DataError: The source's data is damaged.
         OutputClosed: The reader of a sink went away.
     """
-    slot = NewestFrame()
-    outputs = [Detached(sink) for sink in sinks]
-    capture = threading.Thread(
-        target=_capture, args=(source, slot, run), name="capture", daemon=True
-    )
-    capture.start()
-    try:
-        while not stopped() and (frame := slot.take(stopped)) is not None:
-            frame = run.judged(frame)
-            tracker.update(frame)
-            now = time.monotonic()
-            tracks, age_s = tracker.emit(now), now - frame.captured_at
-            record = run.record(frame, tracks, tracker.events, tracker.values, age_s)
-            for output in outputs:
-                output.write(record, frame)
-            seen(record)
-    finally:
-        try:
-            source.close()
-            capture.join(_CLOSE_S)
-        finally:  # a second Ctrl-C may come at any moment
-            if slot.clear():
-                run.drop("stopped")
-            _close(outputs, run)
+    camera = Camera(lambda: source, SourceSettings(), once=True)
+    vitals = Vitals(run.camera, run.id, run.counts, camera.monotonic())
+    Live(camera, tracker, [Detached(sink) for sink in sinks], run, vitals).loop(stopped, seen=seen)
+
+
+def _interval_s(last: Frame | None, frame: Frame) -> float:
+    """Return the seconds from one frame of the camera to the next; 0 where nobody knows."""
+    frames = 0 if last is None else frame.index - last.index
+    return (frame.captured_at - last.captured_at) / frames if last and frames > 0 else 0.0
 
 
 def _close(outputs: Sequence[Detached], run: Run) -> None:
@@ -225,15 +301,3 @@ def _close(outputs: Sequence[Detached], run: Run) -> None:
             errors.append(SinkError(f"{output.name}: nothing could be written; see the log"))
     if errors:
         raise errors[0]
-
-
-def _capture(source: FrameSource, slot: NewestFrame, run: Run) -> None:
-    """Fill the slot until the source ends; runs in the capture thread."""
-    try:
-        while (frame := source.read()) is not None:
-            run.counts.seen += 1
-            if slot.put(frame):
-                run.drop("newer")
-        slot.end()
-    except Exception as error:  # noqa: BLE001  the main thread raises it
-        slot.end(error)

@@ -157,7 +157,10 @@ def _version(bundle: Bundle) -> str:
 def _changing(place: Path) -> Iterator[None]:
     """Let one process at a time change a place, and say in one line what the disk refuses."""
     try:
+        missing = [folder for folder in (place, *place.parents) if not folder.exists()]
         place.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync(folder.parent)
         lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, whatever ends that

@@ -28,7 +28,8 @@ class Summary:
         Args:
             truth: Frame index to the names and boxes of what is really there, where that is known.
         """
-        self._truth = truth
+        self.truth = truth
+        self._frames = 0
         self._began = time.monotonic()
         self._ages: deque[float] = deque(maxlen=_AGES)
         self._ids: Counter[str] = Counter()
@@ -36,19 +37,21 @@ class Summary:
 
     def add(self, record: Record) -> None:
         """Count one record."""
-        self._ages.append(record.age_ms)
+        if record.condition != "absent":
+            self._frames += 1
+            self._ages.append(record.age_ms)
         labels = {track.id: track.label for track in record.tracks}
         for event in record.events:
             if event.type == "new":
                 self._ids[labels[event.id]] += 1
-        if self._truth is not None:
-            self._compare(record, self._truth(record.frame))
+        if self.truth is not None and record.condition != "absent":
+            self._compare(record, self.truth(record.frame))
 
     def show(self, counts: Counts) -> None:
-        """Print the summary on stderr."""
+        """Print the summary on stderr; what an earlier process left is part of the counts."""
         seconds = time.monotonic() - self._began
         lines = [
-            f"{counts.processed} frames in {seconds:.1f} s ({counts.processed / seconds:.1f} fps), "
+            f"{self._frames} frames in {seconds:.1f} s ({self._frames / seconds:.1f} fps), "
             f"{counts.seen} seen, {_listed(counts.dropped) or 'none'} dropped"
         ]
         if counts.conditions:

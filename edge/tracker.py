@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from edge import bundle as bundles
+from edge.aside import Aside, Look
 from edge.config import DetectionSettings, Settings, TrackingSettings
 from edge.decode import suppress
 from edge.detection_tracker import DetectionTracker
@@ -19,9 +20,11 @@ from edge.detector import Detector, open_detector
 from edge.errors import UsageError
 from edge.live_targets import LiveTargets
 from edge.recurrent import RecurrentTracker
+from edge.saved import SavedTracks
 from edge.second_look import SAME, SecondLook, joined
 from edge.sequence import SequenceModel
 from edge.types import Box, Carried, Detections, Event, Frame, Image, Track
+from edge.vitals import Stages
 
 Model = Detector | SequenceModel | RecurrentTracker
 EVERY = 10
@@ -44,6 +47,7 @@ class Tracker:
         tracking: TrackingSettings | None = None,
         sequences: Sequence[SequenceModel] = (),
         recurrent: RecurrentTracker | None = None,
+        aside: Aside | None = None,
     ) -> None:
         """Begin without tracks.
 
@@ -53,6 +57,7 @@ class Tracker:
             tracking: How detections become tracks.
             sequences: Each steps at every good frame, however often the detectors look.
             recurrent: Follows the tracks from frame to frame; without it their motion alone does.
+            aside: Where the detectors look; None: always in the path.
 
         Raises:
             UsageError: There is no model.
@@ -73,9 +78,14 @@ class Tracker:
         if not detectors:  # nobody could confirm what is followed
             tracking = msgspec.structs.replace(tracking, trust_s=math.inf)
         self._association = DetectionTracker(tracking, labels or ["target"], thresholds)
+        self._aside = aside or Aside()
+        self.stages = Stages(self._aside.clock)
+        """Seconds of the last update: step, detect, associate; aside, which took no time of it."""
+        self._late_events: list[Event] = []
         self._every = self._detection.every or (EVERY if recurrent else 1)
         self._rest = 0  # frames until the detectors look again
         self._given: list[Box] = []
+        self._resuming = False  # there are tracks, and no targets of them yet
 
     @classmethod
     def from_models(cls, models: Sequence[str] = ("face",)) -> "Tracker":
@@ -88,8 +98,14 @@ class Tracker:
         return cls.from_settings(Settings(models=tuple(models)))
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Tracker":
-        """Load what the settings name; see `from_models`."""
+    def from_settings(cls, settings: Settings, live: bool = False) -> "Tracker":
+        """Load what the settings name; see `from_models`.
+
+        Args:
+            settings: Of the whole run.
+            live: Detectors may look aside. What comes of a frame then depends on when they are
+                done; without it equal frames give equal tracks.
+        """
         models = open_models(settings)
         return cls(
             [model for model in models if isinstance(model, Detector)],
@@ -97,10 +113,13 @@ class Tracker:
             settings.tracking,
             [model for model in models if isinstance(model, SequenceModel)],
             next((model for model in models if isinstance(model, RecurrentTracker)), None),
+            Aside(settings.detection.aside if live else "never"),
         )
 
     def follow(self, box: Box) -> None:
         """Begin a track at this box of the next good frame, as if a detector found it there.
+
+        Where a look is under way aside, it is the next good frame after that look.
 
         That `update` raises a `UsageError` where the box lies outside the frame.
 
@@ -115,34 +134,93 @@ class Tracker:
         self._given.append(box)
 
     @property
+    def every(self) -> int:
+        """The detectors look at every so many-th frame; may be changed between two frames."""
+        return self._every
+
+    @every.setter
+    def every(self, every: int) -> None:
+        self._every, self._rest = every, min(self._rest, every)
+
+    @property
     def blind(self) -> bool:
         """Whether a tracker bundle has nothing to follow: no detector, and nothing was given."""
         return self._targets is not None and not (self._detectors or self._given)
 
     @property
     def events(self) -> list[Event]:
-        """What changed in the last update."""
-        return self._association.events
+        """What changed in the last update; nothing of a track that began and ended in it."""
+        if not self._late_events:
+            return self._association.events
+        events = self._late_events + self._association.events
+        brief = {e.id for e in events if e.type == "new"} & {
+            e.id for e in events if e.type == "end"
+        }
+        return [event for event in events if event.id not in brief]
 
     def update(self, frame: Frame) -> list[Track]:
-        """Take the next frame and return all live tracks; `values` and `events` belong to it."""
-        for sequence in self._sequences:
-            if (value := sequence.update(frame)) is not None:
-                self.values = {**self.values, sequence.name: value}
-        if frame.condition != "good":
-            return self._association.coast(frame.captured_at)
-        carried = self._targets.step(frame) if self._targets else None
-        if self._is_due():
-            tracks = self._look(frame, carried)
+        """Take the next frame and return all live tracks; `values` and `events` belong to it.
+
+        Raises:
+            UsageError: A target that was given cannot be followed.
+            BackendError: A look aside does not come to its end.
+        """
+        self.stages = Stages(self._aside.clock)
+        self._aside.saw(frame)
+        self._late_events = self._catch_up()
+        with self.stages.timed("step"):
+            for sequence in self._sequences:
+                if (value := sequence.update(frame)) is not None:
+                    self.values = {**self.values, sequence.name: value}
+            good = frame.condition == "good"
+            carried = None
+            if self._targets and good and not self._resuming:
+                carried = self._targets.step(frame)
+        if not good or not self._is_due():
+            tracks = self._coast(frame, carried)
+        elif not self._given and self._aside.wanted():
+            tracks = self._look_aside(frame, carried)
         else:
-            tracks = self._association.coast(frame.captured_at, carried)
-        if self._targets:
-            self._targets.keep(frame, *self._association.live())
+            given, self._given = self._given, []
+            tracks = self._look(Look(frame, carried, self._association, self.stages, given))
+            self._aside.took(self.stages["detect"])
+        if self._targets and good:
+            self._resuming = False
+            with self.stages.timed("step"):
+                self._targets.keep(frame, *self._association.live())
         return tracks
 
     def emit(self, at: float) -> list[Track]:
         """Return the tracks of the last frame with `box_now` carried forward to the time `at`."""
         return self._association.emit(at, self._targets.at(at) if self._targets else None)
+
+    def saved(self) -> SavedTracks:
+        """Return all that is known of the tracks, as plain values."""
+        return self._association.saved()
+
+    def restore(self, saved: SavedTracks) -> None:
+        """Go on from what a tracker knew, this one or another; to be called before any frame.
+
+        Tracks whose label is known here keep their ids. The state of sequence models is fresh, and
+        targets that are followed by their pictures begin anew where their tracks are.
+        """
+        self._association.restore(saved)
+        self._resuming = bool(saved.ids)
+
+    def adopt(self, other: "Tracker", *, same_picture: bool = True) -> None:
+        """Take over from another tracker between two frames; see `restore`.
+
+        Args:
+            other: Not to be used any more.
+            same_picture: The same camera with the same view; otherwise all tracks end.
+        """
+        saved = other.saved()
+        self._association.restore(saved, known=same_picture)
+        self._resuming = bool(saved.ids) and same_picture
+
+    def close(self, wait_s: float = 3.0) -> None:
+        """Wait for the detectors if they look aside, at most so long."""
+        self._aside.close(wait_s)
 
     def _is_due(self) -> bool:
         """Say whether this frame is looked at: in its turn, or because a presence is low."""
@@ -153,38 +231,69 @@ class Tracker:
         due = self._rest <= max(0, self._every - _EVERY_IN_DOUBT if low else 0)
         if not due and not fell and not self._given:
             return False
+        if self._aside.look:  # the next one begins when it has ended
+            self._rest = 0
+            return False
         self._rest = self._every
         return bool(self._detectors or self._given)
 
-    def _look(self, frame: Frame, carried: Carried | None) -> list[Track]:
-        """Find what is in the frame, match it with the tracks, and look again for those missed."""
-        found = self._second_look.confirm(frame.image, self._detect(frame.image))
-        if self._given:
-            found = suppress(joined((self._taken(frame.image), found)), SAME)
-        tracks = self._association.update(
-            found.boxes, found.scores, found.labels, frame.captured_at, carried
-        )
-        again = self._second_look.search(frame.image, self._association.missed(), found)
-        if not len(again):
-            return tracks
-        return self._association.look_again(again.boxes, again.scores, again.labels)
+    def _coast(self, frame: Frame, carried: Carried | None) -> list[Track]:
+        """Let the tracks go on over a frame that is not looked at, or not yet."""
+        if self._aside.look:
+            self._aside.look.since.append((frame.captured_at, carried))
+        with self.stages.timed("associate"):
+            return self._association.coast(frame.captured_at, carried)
 
-    def _taken(self, image: Image) -> Detections:
-        """Return the boxes that were given as detections beyond doubt, of the first label."""
-        height, width = image.shape[:2]
-        for box in self._given:
-            left, top, right, bottom = box
-            if right <= 0 or bottom <= 0 or left >= width or top >= height:
-                wrong = "lies outside"
-            elif right - left > width or bottom - top > height:
-                wrong = "is larger than"
-            else:
-                continue
-            raise UsageError(
-                f"target {_words(box)}: {wrong} the frame of {width}x{height}; give one inside it"
+    def _look_aside(self, frame: Frame, carried: Carried | None) -> list[Track]:
+        """Have the frame looked at while the tracks go on."""
+        look = Look(frame, carried, self._association.copy(), Stages(self._aside.clock))
+        tracks = self._coast(frame, carried)
+        self._aside.begin(look, self._look)
+        return tracks
+
+    def _catch_up(self) -> list[Event]:
+        """Put in place what a look aside made of the tracks, if it has ended.
+
+        It was given them as they were before its frame. They take what came since, corrected by
+        what it found: so they are where they were if it had taken no time, states apart, which are
+        not rewound.
+
+        Returns:
+            what changes thereby.
+        """
+        look = self._aside.late()
+        if look is None:
+            return []
+        self._aside.took(look.stages["detect"])
+        self.stages["aside"] = sum(look.stages.values())
+        with self.stages.timed("associate"):
+            correction = None
+            if self._targets and look.carried:
+                found = look.tracks.live()
+                correction = self._targets.correct(look.frame, look.carried, *found)
+            for at, carried in look.since:
+                look.tracks.coast(at, correction.of(carried) if correction and carried else carried)
+            events = look.tracks.overtake(self._association)
+        self._association = look.tracks
+        return events
+
+    def _look(self, look: Look) -> list[Track]:
+        """Find what is in the frame, match it with the tracks, and look again for those missed."""
+        image, tracks, stages = look.frame.image, look.tracks, look.stages
+        with stages.timed("detect"):
+            found = self._second_look.confirm(image, self._detect(image))
+            if look.given:
+                found = suppress(joined((_taken(look.given, image), found)), SAME)
+        with stages.timed("associate"):
+            now = tracks.update(
+                found.boxes, found.scores, found.labels, look.frame.captured_at, look.carried
             )
-        boxes, self._given = np.array(self._given), []
-        return Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes), np.int64))
+        with stages.timed("detect"):
+            again = self._second_look.search(image, tracks.missed(), found)
+        if not len(again):
+            return now
+        with stages.timed("associate"):
+            return tracks.look_again(again.boxes, again.scores, again.labels)
 
     def _detect(self, image: Image) -> Detections:
         """Return what all detectors find, their labels numbered through."""
@@ -233,6 +342,24 @@ def _open_model(name: str, settings: Settings) -> Model:
             return SequenceModel(bundle, run.backend, run.threads)
         case "tracker":
             return RecurrentTracker(bundle, run.backend, run.threads)
+
+
+def _taken(given: list[Box], image: Image) -> Detections:
+    """Return boxes that were given as detections beyond doubt, of the first label."""
+    height, width = image.shape[:2]
+    for box in given:
+        left, top, right, bottom = box
+        if right <= 0 or bottom <= 0 or left >= width or top >= height:
+            wrong = "lies outside"
+        elif right - left > width or bottom - top > height:
+            wrong = "is larger than"
+        else:
+            continue
+        raise UsageError(
+            f"target {_words(box)}: {wrong} the frame of {width}x{height}; give one inside it"
+        )
+    boxes = np.array(given)
+    return Detections(boxes, np.ones(len(boxes)), np.zeros(len(boxes), np.int64))
 
 
 def _words(box: Box) -> str:

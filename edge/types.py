@@ -21,7 +21,13 @@ Clock = Literal["driver", "arrival", "pts", "nominal"]
 """Where `captured_at` comes from: the driver's buffer timestamp, the moment the frame arrived,
 the file's presentation time, or index / fps."""
 
-Condition = Literal["good", "repeated", "frozen", "black"]
+Condition = Literal["good", "repeated", "frozen", "black", "absent"]
+"""What a picture is worth; absent: none came, the camera is away."""
+
+CameraState = Literal["starting", "streaming", "frozen", "black", "lost", "recovering"]
+"""starting: nothing came yet; lost: away, and tried again and again; recovering: open again, but
+nothing came yet. The others say what comes."""
+
 Status = Literal["tentative", "confirmed", "lost"]
 EventType = Literal["new", "lost", "found", "end"]
 
@@ -141,6 +147,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: list[Event]
     condition: Condition = "good"
     """Left out when good."""
+    state: CameraState = "streaming"
+    """Of the camera; left out when streaming."""
     values: dict[str, Any] = {}
     """Left out unless a sequence model runs."""
 
@@ -151,8 +159,9 @@ class Counts:
 
     seen: int = 0
     processed: int = 0
-    dropped: dict[str, int] = field(default_factory=lambda: {"newer": 0, "stopped": 0})
-    """Reason -> frames: a newer one came before this was begun, or the run was stopped."""
+    dropped: dict[str, int] = field(default_factory=lambda: {"newer": 0, "pace": 0, "stopped": 0})
+    """Reason -> frames: a newer one came before this was begun, the rate was limited, or the run
+    was stopped."""
     conditions: dict[Condition, int] = field(default_factory=dict)
     """Of the processed frames, how many were repeated, frozen or black."""
     unwritten: dict[str, int] = field(default_factory=dict)

@@ -27,10 +27,10 @@ import edge.cli
 sys.exit(edge.cli.main())"""
 
 
-def start(*words, without=(), env=None, **options):
+def start(*words, without=(), env=None, entry=ENTRY, **options):
     """Start a command, as if the packages `without` were not installed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    code = [sys.executable, "-c", ENTRY.format(without)]
+    code = [sys.executable, "-c", entry.format(without)]
     return subprocess.Popen([*code, *map(str, words)], env=ENVIRONMENT | (env or {}), **pipes)
 
 
@@ -71,6 +71,35 @@ def shared() -> Path:
 def needs_onnx() -> None:
     if "onnx" not in available():
         pytest.skip("needs onnxruntime")
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a tmpfs of 64 kB; the test may ask for other options."""
+    places = []
+
+    def mount(options="size=64k"):
+        place = tmp_path / f"mount{len(places)}"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting a file system needs root and the right to mount")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A live run with all that a service manager gives it; the test starts it."""
+    from tests.process_case import Service
+
+    service = Service(tmp_path)
+    yield service
+    service.end()
 
 
 class ScriptedDetector(Detector):

@@ -119,7 +119,7 @@ def test_an_animated_gif_is_a_video(shared):
     ],
 )
 def test_a_source_that_cannot_be_is_refused_without_its_password(address, code, message):
-    found, out, line = refusal("run", "--source", address)
+    found, out, line = refusal("track", address)  # `run` waits for a camera that is not there
     assert (found, out) == (code, "")
     assert message in line
     assert "secret" not in line

@@ -136,3 +136,14 @@ def test_an_unknown_name_lists_what_is_installed():
 def test_a_folder_that_is_no_bundle_is_told_so(tmp_path):
     with pytest.raises(BundleError, match=r"is no bundle, it has no manifest\.json"):
         bundle.find(str(tmp_path))
+
+
+def test_a_user_without_a_home_has_the_systems_models_and_the_built_in_ones(monkeypatch):
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("EDGETRACK_MODELS", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert bundle.user_folder() == bundle.SYSTEM
+    assert bundle.find("face").parent.parent.name == "edge"

@@ -11,7 +11,19 @@ import pytest
 from edge.backends import available
 from tests.conftest import MODELS, ROOT, call, refusal, start
 
-COMMANDS = ["run", "track", "associate", "check", "devices", "schema", "models", "bench", "eval"]
+COMMANDS = [
+    "run",
+    "status",
+    "reload",
+    "track",
+    "associate",
+    "check",
+    "devices",
+    "schema",
+    "models",
+    "bench",
+    "eval",
+]
 SAMPLE = "synthetic:portrait?frames=12"
 
 

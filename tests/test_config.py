@@ -31,6 +31,8 @@ def test_an_empty_file_means_the_defaults(tmp_path):
         ("models = ['a', 3]", "models.1: is 3; expected `str`, got `int`"),
         ("[inference]\nbackend = 'x'", "inference.backend: is 'x'; allowed are auto, litert"),
         ("detection = 3", "detection: is 3; expected `object`, got `int`"),
+        ("[budget]\nhot_c = 60.0", "budget.cool_c: is 68.0, more than hot_c, which is 60.0; lower"),
+        ("[detection]\naside = 'no'", "detection.aside: is 'no'; allowed are auto, always, never"),
         ("camera =", "is no TOML"),
     ],
 )

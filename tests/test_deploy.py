@@ -26,18 +26,42 @@ pytestmark = [
 ]
 
 
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>"$TMPDIR/../reloads"
+! grep -q "version.: .$(cat "$TMPDIR/../refused" 2>/dev/null || echo none)" \
+    "$TMPDIR"/../*/lstm-step/current/manifest.json && exit
+echo "Job for $2 failed." >&2
+exit 1
+"""
+SUDO = '#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n'
+
+
+def place_programs(folder):
+    """Stand-ins: this systemctl refuses the version that the file `refused` names."""
+    folder.mkdir()
+    for name, text in {"systemctl": SYSTEMCTL, "sudo": SUDO}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def ssh(tmp_path_factory):
-    """Options that lead ssh to a server that runs as this user; the key `bare` gets a bare PATH."""
+    """Options that lead ssh to a server that runs as this user.
+
+    The key `bare` gets a bare PATH, the key `service` a systemctl and a sudo of our own.
+    """
     folder = tmp_path_factory.mktemp("ssh")
-    for key in ("host", "user", "bare"):
+    for key in ("host", "user", "bare", "service"):
         subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", folder / key], check=True)
     (folder / "bin").mkdir()
     (folder / "bin" / "sh").symlink_to("/bin/sh")
-    bare = f'command="PATH={folder}/bin; eval \\"$SSH_ORIGINAL_COMMAND\\"" '
-    (folder / "authorized").write_text(
-        (folder / "user.pub").read_text() + bare + (folder / "bare.pub").read_text()
-    )
+    place_programs(folder / "service-bin")
+    paths = {"bare": f"{folder}/bin", "service": f"{folder}/service-bin:$PATH"}
+    lines = [(folder / "user.pub").read_text()]
+    for key, path in paths.items():
+        command = f'command="PATH={path}; eval \\"$SSH_ORIGINAL_COMMAND\\"" '
+        lines.append(command + (folder / f"{key}.pub").read_text())
+    (folder / "authorized").write_text("".join(lines))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -132,6 +156,39 @@ def test_a_second_version_is_proven_there_switched_to_and_reloaded(running, made
     assert out.endswith(f"127.0.0.1: reloaded with `{running.reload}`\n")
     assert running.current() == "2"
     assert running.reloads() == ["1", "2"]
+
+
+@pytest.fixture
+def served(device, made):
+    """A device whose service runs version 1."""
+    device.ssh = device.ssh.replace("/user ", "/service ")
+    device.service = ("--service", "edgetrack@front", "--place", device.place)
+    assert device.deploy(made("1"), *device.service)[0] == 0
+    return device
+
+
+def test_a_service_is_reloaded_or_started_where_it_does_not_run(served, made):
+    code, out, _ = served.deploy(made("2"), *served.service)
+    assert code == 0
+    assert out.endswith("127.0.0.1: reloaded with `systemctl reload-or-restart edgetrack@front`\n")
+    assert served.current() == "2"
+    assert served.log.read_text() == "systemctl reload-or-restart edgetrack@front\n" * 2
+
+
+def test_a_service_that_refuses_its_reload_gets_the_old_model_back(served, made):
+    (served.log.parent / "refused").write_text("2")
+    code, _, line = served.deploy(made("2"), *served.service)
+    assert code == 69
+    refused = "the reload command refused the new model: Job for edgetrack@front failed."
+    assert line.endswith(f"{refused}; the old model runs again\n")
+    assert served.current() == "1"
+    assert served.log.read_text().count("reload-or-restart") == 3
+
+
+def test_models_of_a_service_go_where_services_look(served, made):
+    code, out, _ = served.deploy(made("2"), *served.service[:2], "--edgetrack", "echo")
+    assert code == 0
+    assert "models install --place /var/lib/edgetrack/models /" in out
 
 
 def test_without_a_service_nothing_is_reloaded_and_that_is_said(device, made):

@@ -4,6 +4,7 @@ import pytest
 from edge.config import TrackingSettings
 from edge.lifecycle import TrackTable
 from edge.motion import Motion
+from edge.saved import SavedTracks
 
 BOX = np.array([[50.0], [50.0], [20.0], [40.0]])
 NONE = np.empty(0, np.int64)
@@ -106,3 +107,14 @@ def test_presence_is_the_score_and_halves_while_unseen():
     (now,) = table.tracks(0.0, 0.0, Names())
     (later,) = table.tracks(0.5, 0.5, Names())
     assert (now.presence, later.presence) == pytest.approx((0.8, 0.4))
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+def test_a_state_without_tracks_leaves_an_empty_table_that_goes_on_with_its_next_id(seen_before):
+    table = table_with() if seen_before else TrackTable(TrackingSettings(), Motion())
+    table.restore(SavedTracks(next_id=5), {})
+    table.begin_frame(0.1)
+    assert (len(table), table.events) == (0, [])
+    table.add(BOX, np.array([0.95]), np.array([0]), np.array([True]), 0.1)
+    assert table.ids.tolist() == [5]
+    assert statuses(table) == ["confirmed"]

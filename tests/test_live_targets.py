@@ -227,6 +227,55 @@ def test_a_near_detection_corrects_the_box_and_a_far_one_begins_anew(recurrent):
     assert ignored == pytest.approx((80, 60), abs=0.5)
 
 
+def stepped_on(recurrent, ids=(1,)):
+    """Targets that move 4 pixels a frame, at frame 5, and where they were in frames 3 and 4."""
+    live, way = LiveTargets(recurrent), {}
+    for number in range(6):
+        last = frame(number, (60 + 4 * number, 60, 200))
+        if number:
+            way[number] = live.step(last)
+        else:
+            boxes = np.array([box_at(60, 60)] * len(ids))
+            live.keep(last, np.array(ids), boxes, np.ones(len(ids), bool))
+    return live, frame(3, (72, 60, 200)), way[3], way[4]
+
+
+def test_a_late_detection_moves_its_target_by_what_it_was_off(recurrent):
+    live, picture, then, after = stepped_on(recurrent)
+    found = np.array([box_at(72 + 6, 60 - 4)])
+    correction = live.correct(picture, then, np.array([1]), found, np.array([True]))
+    (there,), (later,) = live.at(5 / FPS).boxes, live.at(5 / FPS + 0.1).boxes
+    assert centre(there) == pytest.approx((80 + 6, 60 - 4), abs=0.5)
+    assert later[0] - there[0] == pytest.approx(12, abs=0.5)  # what the state knows stays
+    between = correction.of(after)
+    assert centre(between.boxes[0]) == pytest.approx((76 + 6, 60 - 4), abs=0.5)
+    assert between.presence == after.presence
+
+
+def test_a_late_detection_far_from_its_target_begins_it_in_the_earlier_frame(recurrent):
+    live, picture, then, after = stepped_on(recurrent)
+    picture.image[130:170, 180:220] = 200
+    found = np.array([box_at(200, 150)])
+    correction = live.correct(picture, then, np.array([1]), found, np.array([True]))
+    assert len(correction.of(after).ids) == 0
+    (there,) = live.step(frame(6, (210, 150, 200))).boxes
+    assert centre(there) == pytest.approx((210, 150), abs=0.5)
+
+
+def test_a_late_look_begins_new_targets_and_none_that_has_ended(recurrent):
+    live, picture, then, _ = stepped_on(recurrent, ids=(1, 2, 3))
+    last = frame(5, (80, 60, 200))
+    live.keep(last, np.array([1, 3]), live.at(5 / FPS).boxes[[0, 2]], np.zeros(2, bool))
+    picture.image[130:170, 180:220] = 200
+    ids, found = np.array([1, 2, 3, 4]), np.array([box_at(72, 60)] * 3 + [box_at(200, 150)])
+    live.correct(picture, then, ids, found, np.array([False, True, True, True]))
+    carried = live.step(frame(6, (84, 60, 200), (200, 150, 200)))
+    assert carried.ids.tolist() == [1, 3, 4]
+    assert [centre(box) for box in carried.boxes] == [
+        pytest.approx(place, abs=0.5) for place in ((84, 60), (84, 60), (200, 150))
+    ]
+
+
 def test_targets_end_with_their_tracks_and_others_keep_what_they_know(recurrent):
     live, places = LiveTargets(recurrent), [(60, 60), (160, 60), (60, 160)]
     boxes = np.array([box_at(*place) for place in places])

@@ -60,9 +60,7 @@ def bundle(tmp_path):
 def lstm(bundle, monkeypatch):
     """Settings that carry tracks with the stand-in, installed under its name."""
     monkeypatch.setenv("EDGETRACK_MODELS", str(bundle.parent))
-    open_motion.cache_clear()
-    yield TrackingSettings(motion="lstm")
-    open_motion.cache_clear()
+    return TrackingSettings(motion="lstm")
 
 
 def box(frame, speed=120.0, top=40.0):

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 
-from edge.errors import OutputClosed, SinkError
+from edge.errors import DeliveryError, OutputClosed, SinkError
 from edge.sinks import open_sink
 from edge.sinks.detached import Detached
 from edge.types import Frame, Record
@@ -204,6 +204,32 @@ def test_an_interrupt_while_closing_leaves_no_record_uncounted(gate):
     with pytest.raises(KeyboardInterrupt):
         sink.close(timeout_s=10.0)
     assert (sink.written, sink.dropped) == (0, 4)
+
+
+def test_what_a_sink_took_and_did_not_deliver_counts_as_dropped_once_it_is_closed(gate, caplog):
+    def close():
+        raise DeliveryError("gate:: 2 records were not delivered", 2)
+
+    gate.close = close
+    gate.open.set()
+    sink = Detached(gate)
+    for frame in range(3):
+        sink.write(record(frame))
+    sink.close()
+    assert (sink.written, sink.dropped) == (1, 2)
+    assert "gate:: 2 records were not delivered" in caplog.text
+
+
+def test_an_error_is_not_hidden_by_what_was_not_delivered(gate):
+    def close():
+        raise DeliveryError("gate:: 1 records were not delivered", 1)
+
+    gate.close, gate.error = close, ZeroDivisionError("a fault of ours")
+    gate.open.set()
+    sink = Detached(gate)
+    sink.write(record(0))
+    with pytest.raises(ZeroDivisionError, match="a fault of ours"):
+        sink.close()
 
 
 def test_every_record_reaches_a_real_file_before_close_returns(tmp_path):

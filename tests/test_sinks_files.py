@@ -59,25 +59,6 @@ def child(code, uri, **options):
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True, **options)
 
 
-@pytest.fixture
-def mounted(tmp_path):
-    """Mounts a tmpfs of 64 kB; the test may ask for other options."""
-    places = []
-
-    def mount(options="size=64k"):
-        place = tmp_path / f"mount{len(places)}"
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("mounting a file system needs root and the right to mount")
-        places.append(place)
-        return place
-
-    yield mount
-    for place in places:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_json_line_is_the_whole_record(tmp_path):
     path = tmp_path / "a.jsonl"
     write(f"file:{path}", record(track(), events=[Event("new", 7)]))

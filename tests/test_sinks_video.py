@@ -1,4 +1,6 @@
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.config import FileSettings
 from edge.errors import SinkError
 from edge.sinks import open_sink
 from edge.sinks.fmp4 import fragment, padding
@@ -174,8 +177,31 @@ def test_another_kind_of_video_is_refused_by_naming_what_works(tmp_path):
 
 def test_a_restart_keeps_the_earlier_video(tmp_path):
     for _ in range(3):
-        open_sink(f"video:{tmp_path}/a.mp4", keep=True).close()
+        sink = open_sink(f"video:{tmp_path}/a.mp4", keep=True)
+        sink.write(record(), frame(grey()))
+        sink.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.mp4", "a-3.mp4", "a.mp4"]
+
+
+def test_a_live_run_that_saw_nothing_leaves_no_video(tmp_path):
+    sink = open_sink(f"video:{tmp_path}/a.mp4", keep=True)
+    sink.write(record(condition="absent"), frame(grey()))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    sink.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_live_video_may_go_to_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    reader = os.open(tmp_path / "a.mp4", os.O_RDONLY | os.O_NONBLOCK)
+    sink = open_sink(f"video:{tmp_path}/a.mp4", keep=True, files=FileSettings())
+    for n in range(2):
+        sink.write(record(at=n / 25, size=(64, 48)), frame(grey(64, 48)))
+    sink.close()
+    (tmp_path / "copy.mp4").write_bytes(os.read(reader, 1 << 16))
+    os.close(reader)
+    assert len(read_video(tmp_path / "copy.mp4")[0]) == 2
+    assert stat.S_ISFIFO((tmp_path / "a.mp4").stat().st_mode)
 
 
 def test_a_confirmed_box_is_drawn_on_its_edge_and_not_inside():

@@ -15,7 +15,7 @@ import pytest
 from edge.config import SourceSettings
 from edge.errors import SourceError
 from edge.sources import open_source
-from edge.sources.opencv import LiveCapture, ask_format
+from edge.sources.opencv import LiveCapture, ask_format, warn_of_format
 from edge.sources.v4l2 import Device, check_device, list_devices
 
 SETTINGS = SourceSettings(width=800, height=600, fps=25)
@@ -80,6 +80,16 @@ def test_motion_jpeg_is_asked_for_first_and_the_real_format_is_told() -> None:
     assert capture.asked[0] == (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
     assert [value for _, value in capture.asked[1:]] == [800, 600, 25]
     assert live(capture).description == "/dev/video0 (Cam): YUYV 640x480 at 25 fps"
+
+
+def test_a_camera_that_is_opened_again_and_again_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(3):
+        warn_of_format("/dev/video5 (Cam): YUYV 640x480 at 5 fps", "MJPG 640x480")
+    warn_of_format("/dev/video5 (Cam): MJPG 640x480 at 30 fps", "MJPG 640x480")
+    (said,) = caplog.messages
+    assert said == "/dev/video5 (Cam): YUYV 640x480 at 5 fps, though MJPG 640x480 was asked for"
 
 
 @pytest.mark.parametrize(
@@ -220,6 +230,21 @@ def test_a_camera_tells_its_name(device: str) -> None:
 def test_a_busy_camera_says_how_to_find_who_uses_it(device: str) -> None:
     with pytest.raises(SourceError, match=r"another program uses the camera \(EBUSY\); `fuser -v"):
         check_device(device, ioctl=answer(0x1, errno.EBUSY))
+
+
+@pytest.mark.parametrize(
+    ("age_s", "reason"),
+    [(0.1, "plugged in just now and is being set up"), (3600.0, "add the user to the group")],
+)
+def test_a_device_that_was_just_plugged_in_may_not_be_for_its_group_yet(
+    device: str, age_s: float, reason: str
+) -> None:
+    def forbids(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    changed_at = os.stat(device).st_ctime
+    with pytest.raises(SourceError, match=reason):
+        check_device(device, ioctl=forbids, now=lambda: changed_at + age_s)
 
 
 def test_a_metadata_device_is_no_camera(device: str) -> None:

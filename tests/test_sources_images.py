@@ -131,7 +131,7 @@ def test_closing_ends_the_images(tmp_path: Path) -> None:
     ("uri", "message"),
     [
         ("", "source '': the address is empty; give a camera"),
-        ("csi:0", "need picamera2, which this version does not support"),
+        ("csi:x", "is no camera; write csi:N, such as csi:0"),
         ("http://me:secret@host/", r"http://\.\.\.: no source of this kind is known"),
         ("rtsp:me:secret@host", r"rtsp://\.\.\.: no source of this kind is known"),
         ("synthetic:landscape", "there is no synthetic source 'landscape'"),

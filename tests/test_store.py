@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -210,6 +211,64 @@ def test_whenever_an_install_dies_a_whole_version_runs_and_the_next_install_clea
         store.install(first, place)
     assert steps >= len(list(second.manifest.files()))
     assert found == "2"
+
+
+class Disk:
+    """Knows what a power cut would lose: contents and entries that nobody had synced."""
+
+    def __init__(self, monkeypatch):
+        self.unsynced, self.unsynced_at_switch = set(), []
+        self._real = {name: getattr(os, name) for name in ("mkdir", "symlink", "rename", "replace")}
+        self._fsync, self._copyfile = os.fsync, shutil.copyfile
+        for name in ("mkdir", "symlink", "rename", "replace", "fsync"):
+            monkeypatch.setattr(os, name, getattr(self, name))
+        monkeypatch.setattr(shutil, "copyfile", self.copyfile)
+
+    def copyfile(self, source, target):
+        self._copyfile(source, target)
+        self.unsynced |= {("content", Path(target)), ("entry", Path(target))}
+
+    def mkdir(self, path, *mode):
+        self._real["mkdir"](path, *mode)
+        self.unsynced.add(("entry", Path(path)))
+
+    def symlink(self, target, link, *rest):
+        self._real["symlink"](target, link, *rest)
+        self.unsynced.add(("entry", Path(link)))
+
+    def rename(self, source, target):
+        self._real["rename"](source, target)
+        self._move(Path(source), Path(target))
+
+    def replace(self, source, target):
+        self._real["replace"](source, target)
+        self._move(Path(source), Path(target))
+        if Path(target).name == "current":
+            self.unsynced_at_switch.append(self.unsynced - {("entry", Path(target))})
+
+    def fsync(self, descriptor):
+        self._fsync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced = {(kind, at) for kind, at in self.unsynced if kind == "entry" and at.parent == path}
+        self.unsynced -= synced | {("content", path)}
+
+    def _move(self, source, target):
+        moved = {what for what in self.unsynced if what[1].is_relative_to(source)}
+        self.unsynced -= moved
+        self.unsynced |= {(kind, target / at.relative_to(source)) for kind, at in moved}
+        self.unsynced.add(("entry", target))
+
+
+def test_a_power_cut_at_the_switch_or_after_it_loses_nothing_of_the_new_version(
+    place, made, monkeypatch
+):
+    first, second = made("1"), made("2")
+    disk = Disk(monkeypatch)
+    for loaded in (first, second):
+        store.install(loaded, place)
+    store.rollback(place / NAME)
+    assert disk.unsynced_at_switch == [set(), set(), set()]
+    assert not any(at.is_relative_to(place / NAME) for _, at in disk.unsynced)
 
 
 def test_a_bundle_that_changes_while_it_is_copied_is_refused(place, made):

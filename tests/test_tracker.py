@@ -73,6 +73,25 @@ def test_with_every_n_the_detector_rests_between_and_tracks_go_on(one_box):
     assert detector.shown == [0, 3, 6, 9]
 
 
+def test_how_often_the_detectors_look_may_change_between_two_frames(one_box):
+    detector = ScriptedDetector([one_box] * 20)
+    tracker = Tracker([detector], DetectionSettings(every=10))
+    for index in range(30):
+        tracker.every = 10 if index < 13 else 2 if index < 20 else 5
+        tracker.update(plain_frame(index, index / 30))
+    assert detector.shown == [0, 10, 14, 16, 18, 20, 25]
+
+
+def test_what_a_frame_took_is_told_by_stage(one_box):
+    tracker = Tracker([ScriptedDetector([one_box] * 2)], DetectionSettings(every=2))
+    stages = []
+    for index in range(3):
+        tracker.update(plain_frame(index, index / 30))
+        stages.append(set(tracker.stages))
+    assert stages == [{"step", "detect", "associate"}, {"step", "associate"}, stages[0]]
+    assert min(tracker.stages.values()) >= 0
+
+
 def test_labels_of_two_detectors_stay_apart(one_box):
     tracker = Tracker(
         [ScriptedDetector([one_box], ("face",)), ScriptedDetector([one_box], ("person", "car"))]

@@ -1,4 +1,4 @@
-"""Measure: time a stage, association, overhead beyond the networks, a step, latency, memory."""
+"""Measure: time a stage, association, overhead beyond the networks, a step, memory, live runs."""
 
 from argparse import Namespace
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from edge import bench
 from edge import bundle as bundles
-from edge.commands import Commands
-from edge.commands.run import SOURCES, add_models, add_motion, positive
+from edge.commands import Commands, bench_live
+from edge.commands.run import SOURCES, add_detect_every, add_models, add_motion, positive
 from edge.config import InferenceSettings, Settings, TrackingSettings
 from edge.detector import open_detector
 from edge.errors import UsageError
@@ -34,11 +34,10 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--frames", type=positive, metavar="N", help=f"default: {_FRAMES}; of step: {_STEPS:,}"
     )
-    parser.add_argument(
-        "--model-ms", type=positive, default=40, metavar="MS", help="of the latency test's model"
-    )
     add_models(parser)
+    add_detect_every(parser)
     add_motion(parser)
+    bench_live.add_words(parser)
     parser.set_defaults(command=lambda args: _MEASURES[args.what](args))
 
 
@@ -109,19 +108,6 @@ def _targets(args: Namespace) -> int:
     return 0
 
 
-def _latency(args: Namespace) -> int:
-    model, period = args.model_ms, 1000 / 30
-    ages, counts = bench.latency_ms(model / 1000, args.frames or _FRAMES)
-    p50, p99 = np.percentile(ages, (50, 99))
-    half = (len(ages) + 1) // 2  # of one frame, both halves are that frame
-    growth = np.median(ages[-half:]) - np.median(ages[:half])
-    print(f"30 fps, model {model:g} ms: {counts.processed} of {counts.seen} frames processed")
-    print(f"age p50 {p50:.1f} ms (M + T/2 + 5 = {model + period / 2 + 5:.1f})")
-    print(f"age p99 {p99:.1f} ms (M + T + 10 = {model + period + 10:.1f})")
-    print(f"growth: median of the second half less the first {growth:+.1f} ms")
-    return 0
-
-
 def _memory(args: Namespace) -> int:
     for name, statement in _IMPORTS.items():
         print(f"{name:24} {bench.peak_memory_mb(statement):6.1f} MB")
@@ -138,6 +124,6 @@ _MEASURES = {
     "overhead": _overhead,
     "step": _step,
     "targets": _targets,
-    "latency": _latency,
     "memory": _memory,
+    **bench_live.MEASURES,
 }

@@ -11,7 +11,9 @@ from edge.commands.outputs import refuse_overlap
 from edge.config import Settings, load_settings
 from edge.errors import ConfigError
 from edge.manifest import Manifest
+from edge.shown import without_secrets
 from edge.sinks import output_path
+from edge.sources.picamera import csi_cameras
 from edge.sources.v4l2 import list_devices
 from edge.tracker import open_models
 from edge.types import Record
@@ -50,15 +52,17 @@ def _check(args: Namespace) -> int:
             raise ConfigError(f"{args.config}: sinks: {uri}: {path.parent} is no folder; create it")
     for name, model in zip(settings.models, open_models(settings), strict=True):
         print(f"model {name}: {model.kind}, {model.backend}, {len(model.labels)} labels")
-    print(f"{args.config}: good; source {settings.source}, sinks {', '.join(settings.sinks)}")
+    sinks = ", ".join(without_secrets(uri) for uri in settings.sinks)
+    source = without_secrets(settings.source)
+    print(f"{args.config}: good; source {source}, sinks {sinks}")
     return 0
 
 
 def _devices(_args: Namespace) -> int:
-    devices = list_devices()
-    for device in devices:
-        print("  ".join([device.path, device.name, *device.by_id]))
-    if not devices:
+    devices = [(device.path, device.name, *device.by_id) for device in list_devices()]
+    for words in [*devices, *(csi := csi_cameras())]:
+        print("  ".join(words))
+    if not devices and not csi:
         print("no video device is connected", file=sys.stderr)
     return 0
 

@@ -2,23 +2,20 @@
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from edge import bundle as bundles
-from edge import store
-from edge.backends import available
+from edge import proof, store
 from edge.bundle import Bundle
 from edge.commands import Commands
 from edge.commands.words import add_pixels, labels_of, share
-from edge.errors import BackendError, BundleError, SinkError, UsageError
+from edge.errors import BundleError, SinkError, UsageError
 from edge.importing import PIXELS, Request, import_detector
-from edge.manifest import NAME, Manifest, NetworkFormat
+from edge.manifest import NAME
 from edge.stderr import tell
-from edge.step import StepModel, replay_golden
 
 
 def add(commands: Commands) -> None:
@@ -82,7 +79,7 @@ def _described(folder: Path) -> str:
         manifest = bundles.load(folder).manifest
     except BundleError as error:
         return f"broken  {error}"
-    formats = ", ".join(sorted(_formats(manifest)))
+    formats = ", ".join(sorted(proof.formats(manifest)))
     about = (manifest.kind, manifest.version, formats, manifest.licence, str(folder))
     return "  ".join(about)
 
@@ -96,8 +93,8 @@ def _show(args: Namespace) -> int:
 def _verify(args: Namespace) -> int:
     bundle = bundles.load(bundles.find(args.model))
     print(f"{bundle.folder}: files are as the manifest says")
-    for model in _opened(bundle):
-        _replay(model)
+    for model in proof.opened(bundle):
+        print(proof.replayed(model))
     return 0
 
 
@@ -139,41 +136,11 @@ def _home(args: Namespace) -> Path:
 
 
 def _prove(bundle: Bundle) -> None:
-    """Run a bundle in every interpreter that can: what is switched to works on this device.
-
-    Raises:
-        BundleError: A network is not what the manifest says, or answers otherwise than recorded.
-        BackendError: No interpreter for it is installed.
-    """
-    for model in _opened(bundle):
-        if bundle.manifest.golden:
-            _replay(model)
-    if not bundle.manifest.golden:
-        tell(
-            f"edgetrack: warning: {bundle.folder}: has no golden recording, so its answers on this "
-            "device were not compared; convert it again to get one"
-        )
-
-
-def _opened(bundle: Bundle) -> Iterator[StepModel]:
-    """Open a bundle in every installed interpreter that can run it; at least one."""
-    formats = _formats(bundle.manifest)
-    fitting = [b for b in available() if ("onnx" if b == "onnx" else "tflite") in formats]
-    if not fitting:
-        raise BackendError(
-            f"{bundle.folder}: has {', '.join(sorted(formats))} and no interpreter for it is "
-            "installed; pip install 'edgetrack[all]'"
-        )
-    return (StepModel(bundle, backend) for backend in fitting)
-
-
-def _replay(model: StepModel) -> None:
-    difference = replay_golden(model)
-    print(f"{model.backend}: differs from the recording by {difference:.2g} at most")
-
-
-def _formats(manifest: Manifest) -> set[NetworkFormat]:
-    return {fmt for files in manifest.networks.values() for fmt in files}
+    """Run a bundle in every interpreter that can: what is switched to works on this device."""
+    for line in proof.prove(bundle):
+        print(line)
+    if doubt := proof.doubt(bundle):
+        tell(f"edgetrack: warning: {doubt}")
 
 
 def _import(args: Namespace) -> int:

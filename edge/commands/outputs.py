@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from edge.config import FileSettings
 from edge.errors import UsageError
-from edge.sinks import TrackSink, open_sink, output_path
+from edge.shown import without_secrets
+from edge.sinks import TrackSink, open_sink, output_path, same_stream
 from edge.sources import IMAGE_SUFFIXES
+from edge.vitals import Vitals
 
 
 def refuse_overlap(outputs: Sequence[str], inputs: Sequence[str | Path]) -> None:
@@ -25,22 +28,35 @@ def refuse_overlap(outputs: Sequence[str], inputs: Sequence[str | Path]) -> None
         for other in inputs:
             if path is not None and _is_read(path, Path(other)):
                 raise UsageError(
-                    f"{uri}: would overwrite {other}, which is read; name another file"
+                    f"{without_secrets(uri)}: would overwrite {without_secrets(str(other))}, "
+                    "which is read; name another file"
                 )
         if path is not None and path.is_char_device():
             continue  # /dev/null takes any number
         for earlier, place in seen:
-            if (path is None) == (place is None) and (path is place or _same(path, place)):
-                raise UsageError(f"{uri}: {earlier} goes to the same place; name another file")
+            if _same(path, place) or (path is place is None and same_stream(uri, earlier)):
+                raise UsageError(
+                    f"{without_secrets(uri)}: {without_secrets(earlier)} goes to the same place; "
+                    "name another file"
+                )
         seen.append((uri, path))
 
 
-def open_all(uris: Sequence[str], *, keep: bool) -> list[TrackSink]:
-    """Open every sink, or none: what was opened is closed when a later one fails."""
+def open_all(
+    uris: Sequence[str],
+    *,
+    keep: bool,
+    files: FileSettings | None = None,
+    vitals: Vitals | None = None,
+) -> list[TrackSink]:
+    """Open every sink, or none: what was opened is closed when a later one fails.
+
+    The arguments are those of `open_sink`.
+    """
     sinks: list[TrackSink] = []
     try:
         for uri in uris:
-            sinks.append(open_sink(uri, keep=keep))
+            sinks.append(open_sink(uri, keep=keep, files=files, vitals=vitals))
     except Exception:
         for sink in sinks:
             sink.close()

@@ -1,30 +1,30 @@
 """Track a camera live: the newest frame wins, older ones that wait are dropped and counted."""
 
-import logging
+import os
 import signal
 import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
+from edge.camera import Camera
 from edge.commands import Commands
-from edge.commands.outputs import open_all, refuse_overlap
-from edge.config import Settings, TrackingSettings, load_settings
-from edge.errors import UsageError
-from edge.pipeline import Run, run_live
-from edge.sources import open_source
-from edge.sources.paced import Paced
+from edge.commands.parts import Opener, wanted
+from edge.config import TrackingSettings
+from edge.daemon import Daemon, Service
+from edge.pipeline import Live, Run
+from edge.sources import FrameSource
 from edge.sources.synthetic import SyntheticPortrait
 from edge.summary import Progress, Summary
-from edge.tracker import Tracker
-from edge.types import Box, Record
+from edge.types import Record
+from edge.vitals import Vitals
 
-_log = logging.getLogger(__name__)
-
-SOURCES = "0, /dev/video0, rtsp://..., a video file, a folder of images, synthetic:portrait"
-SINKS = "- (JSON Lines on stdout), file:PATH, mot:PATH, csv:PATH or video:PATH; repeatable"
+SOURCES = "0, /dev/video0, csi:0, rtsp://..., a video file, a folder of images, synthetic:portrait"
+SINKS = (
+    "- (JSON Lines on stdout), file:PATH, mot:PATH, csv:PATH, video:PATH, record:FOLDER, "
+    "http://HOST:PORT or mqtt://HOST/TOPIC; repeatable"
+)
 
 
 def add(commands: Commands) -> None:
@@ -87,59 +87,49 @@ def positive(word: str) -> int:
     return int(word)
 
 
-def choose(settings: Settings, args: Namespace) -> Settings:
-    """Return the settings with the words of the command line in place of the file's."""
-    replace = msgspec.structs.replace
-    if args.model:
-        settings = replace(settings, models=tuple(args.model))
-    if args.detect_every:
-        detection = replace(settings.detection, every=args.detect_every)
-        settings = replace(settings, detection=detection)
-    if args.motion:
-        settings = replace(settings, tracking=replace(settings.tracking, motion=args.motion))
-    if args.backend:
-        inference = replace(settings.inference, backend=args.backend)
-        settings = replace(settings, inference=inference)
-    return settings
-
-
-def open_tracker(settings: Settings, target: Box | None = None) -> Tracker:
-    """Load the models that the settings name, ready for the first frame.
-
-    Args:
-        settings: Of the whole run.
-        target: What is to be followed from the first frame on: left, top, right, bottom in pixels.
-
-    Raises:
-        UsageError: There is a tracker bundle, and nothing that it could ever follow.
-    """
-    tracker = Tracker.from_settings(settings)
-    if target:
-        tracker.follow(target)
-    if tracker.blind:
-        raise UsageError(
-            "models: a tracker bundle follows what others find; add a detector, such as "
-            "--model face, or give `edgetrack track` a target with --init"
-        )
-    return tracker
-
-
 class StopRequest:
     """True once SIGINT or SIGTERM came; a second one ends the process as if nobody listened."""
 
     def __init__(self) -> None:
         self._asked = False
-        signal.signal(signal.SIGINT, self._ask)
-        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self.ask)
+        signal.signal(signal.SIGTERM, self.ask)
 
     def __call__(self) -> bool:
         """Return whether the process was asked to stop."""
         return self._asked
 
-    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+    def ask(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take a signal."""
         self._asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class ReloadRequest:
+    """True once after each SIGHUP; on a terminal that was closed, a request to stop instead."""
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._asked = False
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants it to go on
+            signal.signal(signal.SIGHUP, stop.ask if _has_terminal() else self._ask)
+
+    def __call__(self) -> bool:
+        """Return whether a reload was asked for since the last call."""
+        asked, self._asked = self._asked, False
+        return asked
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self._asked = True
+
+
+def _has_terminal() -> bool:
+    """Say whether there is a terminal whose end is the end of the process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def stdout_is_a_terminal() -> bool:
@@ -148,27 +138,34 @@ def stdout_is_a_terminal() -> bool:
 
 
 def _run(args: Namespace) -> int:
-    settings = choose(load_settings(args.config) if args.config else Settings(), args)
-    uri = settings.source if args.source is None else args.source
-    sinks = args.sink or list(settings.sinks)
-    refuse_overlap(sinks, [uri, args.config] if args.config else [uri])
-    source = open_source(uri, settings.capture)
-    live = source if source.live else Paced(source)
-    summary = Summary(source.truth if isinstance(source, SyntheticPortrait) else None)
-    progress = Progress(shown="-" not in sinks or not stdout_is_a_terminal())
+    stop, service = StopRequest(), Service.from_environment()
+    reload = ReloadRequest(stop)
+    settings = wanted(args)
     run = Run(settings.camera)
+    vitals = Vitals(run.camera, run.id, run.counts, time.monotonic())
+    summary = Summary()
+    shown = "-" not in settings.sinks or not stdout_is_a_terminal()
+    progress = Progress(shown=shown and not service.notifier.managed)
+
+    def opened(source: FrameSource) -> None:
+        summary.truth = source.truth if isinstance(source, SyntheticPortrait) else None
 
     def seen(record: Record) -> None:
         summary.add(record)
         progress.show(record)
 
+    opener = Opener(args, vitals, opened)
+    parts = opener.first(settings)
+    camera = Camera(parts.open_source, settings.capture, once=parts.once)
+    live = Live(camera, parts.tracker, list(parts.outputs.values()), run, vitals, parts.governor)
+    daemon = Daemon(live, parts, service, opener.again, reload)
+    daemon.resume()
+    daemon.ready()
     try:
-        tracker = open_tracker(settings)
-        outputs = open_all(sinks, keep=True)
-        _log.info("%s: %s", settings.camera, live.description)
-        run_live(live, tracker, outputs, run, StopRequest(), seen)
+        live.loop(lambda: stop() and daemon.stopping(), daemon.between, seen)
     finally:
-        live.close()
+        daemon.close()
+        live.tracker.close()
         progress.end()
         if run.counts.seen:
             summary.show(run.counts)

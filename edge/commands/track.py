@@ -1,6 +1,7 @@
 """Track every frame of a file or folder; the same input gives the same output to the byte."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,23 +9,23 @@ import msgspec
 from edge import bundle as bundles
 from edge.commands import Commands
 from edge.commands.outputs import open_all, refuse_overlap
+from edge.commands.parts import choose, open_tracker
 from edge.commands.run import (
     StopRequest,
     add_detect_every,
     add_models,
     add_motion,
-    choose,
-    open_tracker,
     stdout_is_a_terminal,
 )
 from edge.config import Settings, load_settings
 from edge.errors import BundleError, UsageError
 from edge.pipeline import Run, every_frame
+from edge.shown import without_secrets
 from edge.sinks import TrackSink
 from edge.sources import open_source
 from edge.sources.synthetic import SyntheticPortrait
 from edge.summary import Progress, Summary
-from edge.types import Box
+from edge.types import Box, Frame, Record
 
 _FORMATS = {"jsonl": "file", "mot": "mot", "csv": "csv"}
 _FOLLOWER = "track"
@@ -36,7 +37,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "track", help="track every frame of a file or folder", description=__doc__
     )
-    parser.add_argument("source", help="a video file, a folder of images or synthetic:portrait")
+    parser.add_argument(
+        "source", help="a video file, a folder of images, a recording or synthetic:portrait"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
     add_models(parser)
     add_detect_every(parser)
@@ -48,40 +51,69 @@ def add(commands: Commands) -> None:
         help="follow what stands at this box (left, top, width, height; pixels) in the first "
         f"frame; the model is then {_FOLLOWER} unless --model or --config names another",
     )
-    parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl", help="default: jsonl")
-    parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
-    parser.add_argument("--video", metavar="FILE", help="also write the video with tracks drawn")
+    add_outputs(parser)
     parser.set_defaults(command=_track)
 
 
-def _track(args: Namespace) -> int:
-    settings = _settings(args)
+def add_outputs(parser: ArgumentParser) -> None:
+    """Declare where the records of a run that is not live go."""
+    parser.add_argument("--format", choices=tuple(_FORMATS), default="jsonl", help="default: jsonl")
+    parser.add_argument("--out", default="-", metavar="FILE", help="default: stdout")
+    parser.add_argument("--video", metavar="FILE", help="also write the video with tracks drawn")
+
+
+def sinks_of(args: Namespace) -> list[str]:
+    """Return the addresses of the sinks that were asked for."""
     # The video first: an ending that cannot be written is found before --out is emptied.
     sinks = [] if args.video is None else [f"video:{args.video}"]
-    sinks.append(f"{_FORMATS[args.format]}:{args.out}")
+    return [*sinks, f"{_FORMATS[args.format]}:{args.out}"]
+
+
+def write_all(
+    records: Iterable[tuple[Record, Frame]], sinks: Sequence[str], seen: Callable[[Record], None]
+) -> None:
+    """Write records until they end or the process is asked to stop.
+
+    Args:
+        records: And the frames that they are of.
+        sinks: Opened by the first frame, so that a source that fails leaves older outputs as
+            they are.
+        seen: Called with every record.
+    """
+    stopped = StopRequest()
+    outputs: list[TrackSink] = []
+    try:
+        for record, frame in records:
+            outputs = outputs or open_all(sinks, keep=False)
+            for sink in outputs:
+                sink.write(record, frame)
+            seen(record)
+            if stopped():
+                break
+    finally:
+        for sink in outputs:
+            sink.close()
+
+
+def _track(args: Namespace) -> int:
+    settings, sinks = _settings(args), sinks_of(args)
     refuse_overlap(sinks, [args.source, args.config] if args.config else [args.source])
     source = open_source(args.source, settings.capture)
     run = Run(settings.camera, f"{args.source} {settings}{args.init or ''}")
     summary = Summary(source.truth if isinstance(source, SyntheticPortrait) else None)
     progress = Progress(shown=args.out != "-" or not stdout_is_a_terminal())
-    outputs: list[TrackSink] = []
+
+    def seen(record: Record) -> None:
+        summary.add(record)
+        progress.show(record)
+
     try:
         if source.live:
-            raise UsageError(f"{args.source}: is live; use `edgetrack run --source {args.source}`")
-        tracker, stopped = open_tracker(settings, args.init), StopRequest()
-        for record, frame in every_frame(source, tracker, run):
-            # By the first frame, so that a source that fails leaves older outputs as they are.
-            outputs = outputs or open_all(sinks, keep=False)
-            for sink in outputs:
-                sink.write(record, frame)
-            summary.add(record)
-            progress.show(record)
-            if stopped():
-                break
+            shown = without_secrets(args.source)
+            raise UsageError(f"{shown}: is live; use `edgetrack run --source {shown}`")
+        write_all(every_frame(source, open_tracker(settings, args.init), run), sinks, seen)
     finally:
         source.close()
-        for sink in outputs:
-            sink.close()
         progress.end()
         if run.counts.seen:
             summary.show(run.counts)

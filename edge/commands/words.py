@@ -54,6 +54,21 @@ def rate(word: str) -> float:
     return _float(word, 0.001, 1000.0)
 
 
+def seconds(word: str) -> float:
+    """Return a time in seconds, as argparse wants its types."""
+    return _float(word, 0.0, 86_400.0)
+
+
+def megabytes(word: str) -> float:
+    """Return a size in 10^6 bytes, as argparse wants its types."""
+    return _float(word, 0.001, 1e9)
+
+
+def minutes(word: str) -> float:
+    """Return a time in minutes, as argparse wants its types."""
+    return _float(word, 0.01, 6e7)
+
+
 def _channels(word: str) -> tuple[Any, ...]:
     values = tuple(_float(part, -1e6, 1e6) for part in word.split(","))
     if len(values) not in (1, 3):

@@ -13,9 +13,9 @@ COLUMNS = (
 
 
 class Csv:
-    """Writes a header line, then a row for every track of whatever status.
+    """Writes a header line in every file, then a row for every track of whatever status.
 
-    Frames count from 0 as in the record; a frame without tracks has no row.
+    Frames count from 0 as in the record; a frame without tracks has no row, nor has an absent one.
     """
 
     wants_frame = False
@@ -25,9 +25,9 @@ class Csv:
         self._output = output
         self._text = io.StringIO()
         self._writer = csv.writer(self._text, lineterminator="\n")
-        if output.is_empty:
-            self._writer.writerow(COLUMNS)
-            self._flush()
+        self._writer.writerow(COLUMNS)
+        self._head = self._taken()
+        self._output.append(b"", self._head)
 
     def write(self, record: Record, frame: Frame | None = None) -> None:  # noqa: ARG002
         """Append the rows of one frame.
@@ -37,16 +37,17 @@ class Csv:
             OutputClosed: The reader of the pipe went away.
         """
         moment = (record.frame, record.time, record.captured_at)
-        for track in record.tracks:
+        for track in record.tracks if record.condition != "absent" else ():
             about = (track.score, track.presence, track.status)
             self._writer.writerow((*moment, track.id, track.label, *track.box, *about))
-        self._flush()
+        self._output.append(self._taken(), self._head)
 
-    def _flush(self) -> None:
+    def _taken(self) -> bytes:
+        """Return the rows so far, and forget them."""
         rows = self._text.getvalue().encode()
         self._text.seek(0)
         self._text.truncate()
-        self._output.append(rows)
+        return rows
 
     def close(self) -> None:
         """Close the file; may be called twice."""

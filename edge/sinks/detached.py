@@ -2,10 +2,11 @@
 
 import logging
 import threading
+import time
 from collections import deque
-from contextlib import closing
+from collections.abc import Callable
 
-from edge.errors import SinkError
+from edge.errors import DeliveryError, SinkError
 from edge.sinks import TrackSink
 from edge.types import Frame, Record
 
@@ -21,17 +22,24 @@ class Detached:
     whether the closing came to its end or not.
     """
 
-    def __init__(self, sink: TrackSink, depth: int = 8) -> None:
+    def __init__(
+        self,
+        sink: TrackSink,
+        depth: int = 8,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = sink.name
         self.wants_frame = sink.wants_frame
         self.written = 0
         self._sink = sink
         self._depth = depth
+        self._monotonic = monotonic
         self._queue: deque[tuple[Record, Frame | None]] = deque()
         self._ready = threading.Condition()
         self._closing = False
         self._given = 0  # this and the next two change under the lock only
         self._in_hand = 0  # 1 while the thread writes
+        self._began = 0.0  # that write, monotonic seconds
         self._given_up = False  # what waits or is in hand will be lost
         self._failing = False
         self._error: BaseException | None = None
@@ -40,10 +48,15 @@ class Detached:
 
     @property
     def dropped(self) -> int:
-        """Records that were not written: no room, refused by the sink, or left at the end."""
+        """Records that were not written: no room, refused, or not delivered by the end."""
         with self._ready:
             waiting = 0 if self._given_up else len(self._queue) + self._in_hand
             return self._given - self.written - waiting
+
+    def writing_s(self, now: float) -> float:
+        """Return for how long, at a monotonic time, the sink has been writing one record."""
+        with self._ready:
+            return now - self._began if self._in_hand else 0.0
 
     def write(self, record: Record, frame: Frame | None = None) -> None:
         """Queue one record, or count it as dropped.
@@ -88,12 +101,23 @@ class Detached:
 
     def _run(self) -> None:
         try:
-            with closing(self._sink):
+            try:
                 while self._pass_one_on():
                     pass
+            finally:
+                self._close_sink()
         except BaseException as error:  # noqa: BLE001  the next write or close raises it
             self._give_up()
             self._error = error
+
+    def _close_sink(self) -> None:
+        """Close the sink, and count what it took and did not deliver."""
+        try:
+            self._sink.close()
+        except DeliveryError as error:
+            _log.warning("%s", error)
+            with self._ready:
+                self.written -= error.records
 
     def _give_up(self) -> int:
         with self._ready:
@@ -109,7 +133,7 @@ class Detached:
             if not self._queue:
                 return False
             record, frame = self._queue.popleft()
-            self._in_hand = 1
+            self._in_hand, self._began = 1, self._monotonic()
         written = 0
         try:
             self._sink.write(record, frame)

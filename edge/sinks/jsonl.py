@@ -17,7 +17,7 @@ class JsonLines:
     def __init__(self, output: Output) -> None:
         self.name = output.uri
         self._output = output
-        self._encoder = msgspec.json.Encoder(enc_hook=_plain)
+        self._encoder = encoder()
         self._line = bytearray()
 
     def write(self, record: Record, frame: Frame | None = None) -> None:  # noqa: ARG002
@@ -34,6 +34,11 @@ class JsonLines:
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._output.close()
+
+
+def encoder() -> msgspec.json.Encoder:
+    """Return what makes a record JSON."""
+    return msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,8 @@ from edge.types import Frame, Record, Track
 class Mot:
     """Writes `frame,id,left,top,width,height,score,-1,-1,-1`, confirmed tracks only.
 
-    Frames count from 1 and numbers have two decimals; a frame without tracks has no line.
+    Frames count from 1 and numbers have two decimals; a frame without tracks has no line, nor has
+    an absent one.
     """
 
     wants_frame = False
@@ -25,7 +26,8 @@ class Mot:
             SinkError: They cannot be written; none of them is in the file.
             OutputClosed: The reader of the pipe went away.
         """
-        self._output.append(mot_lines(record.frame + 1, record.tracks).encode())
+        tracks = record.tracks if record.condition != "absent" else []
+        self._output.append(mot_lines(record.frame + 1, tracks).encode())
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -1,20 +1,19 @@
 """Annotated video: the frames with the tracks drawn on them, written frame by frame."""
 
-import logging
 import os
-from itertools import chain, count
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edge.config import FileSettings
 from edge.errors import SinkError
+from edge.ring import Ring
 from edge.sinks.fmp4 import TICKS, fragment, head, padding
-from edge.sinks.output import Output, expanded
+from edge.sinks.output import expanded
 from edge.sinks.overlay import Trails, draw
+from edge.sinks.series import Series
 from edge.types import Frame, Image, Record
-
-_log = logging.getLogger(__name__)
 
 SUFFIXES = (".mp4", ".mov")
 QUALITY = 85
@@ -23,6 +22,8 @@ LARGEST = 65_500
 """Pixels across or down that a JPEG picture may have at most, by the choice of libjpeg."""
 MAX_GAP_S = 10.0
 """A camera that was away for longer is shown as away for this long."""
+_AROUND = 1024  # bytes of a file's head, a fragment's head and the padding before it, at most
+_BEGIN = head(0, 0)[:24]  # the file type, which no other program writes so
 
 
 class Video:
@@ -30,11 +31,14 @@ class Video:
 
     A frame is shown at its `captured_at`, so dropped frames and odd rates leave the pace right.
     All pictures have the size of the first; a frame of another size is fitted between black bars.
+    A frame that is absent is not written.
     """
 
     wants_frame = True
 
-    def __init__(self, uri: str, path: str, *, keep: bool = False) -> None:
+    def __init__(
+        self, uri: str, path: str, *, keep: bool = False, files: FileSettings | None = None
+    ) -> None:
         """Open the file; see `open_sink`.
 
         Raises:
@@ -42,14 +46,14 @@ class Video:
         """
         if Path(path).suffix.lower() not in SUFFIXES:
             raise SinkError(f"{uri}: cannot write this kind of video; use {' or '.join(SUFFIXES)}")
-        place = _unused(expanded(path)) if keep else expanded(path)
-        self._output = Output(uri, str(place))
-        _log.info("%s: writing %s", uri, place)
+        place = expanded(path)
+        ring = Ring(place.parent, f"{place.stem}-", place.suffix, _BEGIN, place.name)
+        anew = keep and (os.path.isfile(place) or not os.path.exists(place))  # no pipe or device
+        self._files = Series(uri, ring, files, None if anew else place)
         self.name = uri
         self._trails = Trails()
         self._size = (0, 0)
         self._number = 0
-        self._length = 0
         self._start_s = 0.0
         self._captured_at: float | None = None
 
@@ -60,21 +64,23 @@ class Video:
             SinkError: It cannot be written, or is too large; no part of it is in the file.
             OutputClosed: The reader of the pipe went away.
         """
+        if record.condition == "absent":
+            return
         image = _black(record.size) if frame is None else frame.image
-        width, height = self._size if self._number else (image.shape[1], image.shape[0])
+        width, height = self._size if any(self._size) else (image.shape[1], image.shape[0])
         if max(width, height) > LARGEST:
             raise SinkError(
                 f"{self.name}: pictures of {width}x{height} are too large for a video of JPEG, "
                 f"at most {LARGEST} each way; scale the source down or leave this output out"
             )
         picture = draw(image, record, self._trails.follow(record))
-        jpeg = _jpeg(_fit(picture, (width, height)))
+        jpeg = as_jpeg(_fit(picture, (width, height)))
+        if begins := self._files.begins(len(jpeg) + _AROUND):
+            self._number, self._start_s, self._captured_at = 0, 0.0, None
         start, duration = self._show_at(record.captured_at)
-        before = padding(self._length) if self._number else head(width, height)
-        data = before + fragment(self._number + 1, start, duration, jpeg)
-        self._output.append(data)
+        before = head(width, height) if begins else padding(self._files.length)
+        self._files.append(before + fragment(self._number + 1, start, duration, jpeg))
         self._size = (width, height)
-        self._length += len(data)
         self._number += 1
 
     def _show_at(self, captured_at: float) -> tuple[int, int]:
@@ -90,14 +96,7 @@ class Video:
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._output.close()
-
-
-def _unused(path: Path) -> Path:
-    """Return `path`, or where that is taken the first of name-2, name-3, ... that is free."""
-    # Path.exists raises where os.path.exists says no; opening the file then tells what is wrong.
-    others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
-    return next(place for place in chain([path], others) if not os.path.exists(place))
+        self._files.close()
 
 
 def _black(size: tuple[int, int]) -> Image:
@@ -119,6 +118,7 @@ def _fit(image: Image, size: tuple[int, int]) -> Image:
     return canvas
 
 
-def _jpeg(image: Image) -> bytes:
+def as_jpeg(image: Image) -> bytes:
+    """Return a picture as a JPEG file."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -11,14 +11,17 @@ from typing import Literal, Protocol
 
 from edge.config import SourceSettings
 from edge.errors import DataError, SourceError, UsageError
+from edge.recording import is_recording
 from edge.types import Frame
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
-_KNOWN = "a camera (0, /dev/video0), rtsp://..., a video file, a folder of images, synthetic:NAME"
+_KNOWN = (
+    "a camera (0, /dev/video0, csi:0), rtsp://..., a video file, a folder of images, synthetic:NAME"
+)
 
-_Kind = Literal["camera", "stream", "csi", "synthetic", "images", "video"]
+Kind = Literal["camera", "stream", "csi", "synthetic", "images", "video", "recording"]
 
 
 class FrameSource(Protocol):
@@ -53,29 +56,22 @@ def open_source(uri: str, settings: SourceSettings) -> FrameSource:
     """Open the source that an address names.
 
     Args:
-        uri: `0`, `/dev/video0`, `/dev/v4l/by-id/...`, `rtsp://...`, a video file, an image,
-            a folder of images or `synthetic:NAME[?frames=N&seed=S]`.
+        uri: `0`, `/dev/video0`, `/dev/v4l/by-id/...`, `csi:0`, `rtsp://...`, a video file, an
+            image, a folder of images, a recording or `synthetic:NAME[?frames=N&seed=S]`.
         settings: What a camera is asked for, and the rate of a folder of images.
 
     Raises:
-        UsageError: The address names no kind of source that this version knows.
+        UsageError: The address names no kind of source that this version knows, or one whose
+            driver is not installed.
         SourceError: The camera, stream or file is not there, is busy or does not answer.
         DataError: The file is no video, or it is damaged.
     """
     # Drivers are imported here, so that a command without video never loads OpenCV.
-    match _kind(uri):
+    match kind_of(uri):
         case "synthetic":
             from edge.sources.synthetic import open_synthetic
 
             return open_synthetic(uri)
-        case "stream":
-            from edge.sources.opencv import open_stream
-
-            return open_stream(uri)
-        case "camera":
-            from edge.sources.opencv import open_camera
-
-            return open_camera(f"/dev/video{uri}" if uri.isdecimal() else uri, settings)
         case "images":
             from edge.sources.images import open_images
 
@@ -84,15 +80,49 @@ def open_source(uri: str, settings: SourceSettings) -> FrameSource:
             from edge.sources.opencv import open_video
 
             return open_video(Path(uri), settings.fps)
+        case "recording":
+            from edge.sources.recording import RecordedFrames
+
+            return RecordedFrames(Path(uri))
+        case kind:
+            return _open_camera(kind, uri, settings)
+
+
+def _open_camera(
+    kind: Literal["camera", "stream", "csi"], uri: str, settings: SourceSettings
+) -> FrameSource:
+    match kind:
+        case "camera":
+            from edge.sources.opencv import open_camera
+
+            return open_camera(f"/dev/video{uri}" if uri.isdecimal() else uri, settings)
+        case "stream":
+            from edge.sources.opencv import open_stream
+
+            return open_stream(uri)
         case "csi":
-            raise UsageError(
-                f"{uri}: cameras on the CSI connector need picamera2, which this version does not "
-                "support; use a USB camera or an rtsp:// address"
-            )
+            from edge.sources.picamera import open_csi
+
+            return open_csi(uri, settings)
 
 
-def _kind(uri: str) -> _Kind:
-    """Tell from an address, and from what lies at that path, which driver it needs."""
+def is_camera(uri: str) -> bool:
+    """Say whether an address names what may come and go: a camera or a stream, and no file.
+
+    Raises:
+        EdgeError: As `kind_of`.
+    """
+    return kind_of(uri) in {"camera", "stream", "csi"}
+
+
+def kind_of(uri: str) -> Kind:
+    """Tell from an address, and from what lies at that path, which driver it needs.
+
+    Raises:
+        UsageError: The address names no kind of source that this version knows.
+        SourceError: It names a file or folder, and there is none.
+        DataError: It names something else.
+    """
     # A name with a colon is a file if there is one.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", uri)
     if scheme and not os.path.exists(uri):  # unlike Path.exists, it takes names of any length
@@ -104,7 +134,7 @@ def _kind(uri: str) -> _Kind:
     return _kind_of_file(Path(uri))
 
 
-def _kind_of_file(path: Path) -> _Kind:
+def _kind_of_file(path: Path) -> Kind:
     """Tell the driver from what lies at a path."""
     try:
         mode = path.stat().st_mode
@@ -115,9 +145,11 @@ def _kind_of_file(path: Path) -> _Kind:
     if stat.S_ISCHR(mode):
         return "camera"
     if stat.S_ISDIR(mode):
-        return "images"
+        return "recording" if is_recording(path) else "images"
     if not stat.S_ISREG(mode):  # a named pipe would make us wait until somebody writes to it
         raise DataError(f"{path}: is no video file but {_what(mode)}; give {_KNOWN}")
+    if is_recording(path):
+        return "recording"
     return "images" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
 
 
@@ -127,7 +159,7 @@ def _what(mode: int) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a disk"
 
 
-def _kind_of_scheme(scheme: str, uri: str) -> _Kind:
+def _kind_of_scheme(scheme: str, uri: str) -> Kind:
     """Tell the driver from what stands before the first colon."""
     if scheme in {"synthetic", "csi"}:
         return "synthetic" if scheme == "synthetic" else "csi"

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,11 @@ import numpy as np
 
 from edge.config import SourceSettings
 from edge.errors import DataError, SourceError
+from edge.shown import without_secrets
 from edge.sources.container import stated_size
 from edge.sources.quiet import silence_opencv
-from edge.sources.rtsp import check_stream, without_secrets
+from edge.sources.rtsp import check_stream
+from edge.sources.stamps import moment
 from edge.sources.v4l2 import check_device
 from edge.types import Array, Clock, Frame, Image
 
@@ -32,8 +35,6 @@ _TIMEOUTS_AT_THE_START = 3  # cameras warm up, streams wait for a key frame
 _BAD_FRAMES_IN_A_ROW = 10  # of a camera or stream, before it counts as lost
 _BAD_PACKETS_IN_A_ROW = 64  # of a file, before that counts as its end
 _UNPLAYED_S = 1.0
-_OLDEST_STAMP_S = 5.0
-_NEWEST_STAMP_S = 1.0
 _HIGHEST_FPS = 1000.0
 
 # OpenCV reads these when it first opens a stream or waits for a camera. FFmpeg would look at a
@@ -126,10 +127,9 @@ class LiveCapture:
     def _stamp(self) -> tuple[float, Clock]:
         """Tell when the picture just grabbed was taken, in monotonic seconds."""
         now = self._monotonic()
-        taken = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0 if self._driver_stamps else 0.0
-        # Some drivers stamp with another clock, or not at all: then the age is absurd.
-        trusted = self._driver_stamps and -_NEWEST_STAMP_S <= now - taken <= _OLDEST_STAMP_S
-        return (min(taken, now), "driver") if trusted else (now, "arrival")
+        if not self._driver_stamps:
+            return now, "arrival"
+        return moment(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0, now)
 
     def _retrieve(self) -> Frame | None:
         """Decode the picture just grabbed; None if it is damaged."""
@@ -237,10 +237,15 @@ def open_camera(path: str, settings: SourceSettings) -> LiveCapture:
     source = LiveCapture(
         capture, f"{path} ({camera})", timeout_s=CAMERA_TIMEOUT_S, driver_stamps=True
     )
-    wanted = f"MJPG {settings.width}x{settings.height}"
-    if wanted not in source.description:
-        _log.warning("%s, though %s was asked for", source.description, wanted)
+    warn_of_format(source.description, f"MJPG {settings.width}x{settings.height}")
     return source
+
+
+@cache  # one that gives no picture is opened every few seconds, for as long as it takes
+def warn_of_format(found: str, wanted: str) -> None:
+    """Say that a camera delivers another format than it was asked for, once."""
+    if wanted not in found:
+        _log.warning("%s, though %s was asked for", found, wanted)
 
 
 def ask_format(capture: cv2.VideoCapture, settings: SourceSettings) -> None:

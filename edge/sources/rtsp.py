@@ -1,20 +1,12 @@
-"""RTSP addresses: what may be shown of one, and whether anybody answers there."""
+"""RTSP addresses: whether anybody answers there."""
 
 import socket
 from urllib.parse import urlsplit
 
 from edge.errors import SourceError, UsageError
+from edge.shown import host_and_port, without_secrets
 
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322}
-
-
-def without_secrets(uri: str) -> str:
-    """Return scheme, host and port of an address; the rest may hold a password.
-
-    >>> without_secrets("rtsp://me:pa/ss@10.0.0.7:554/stream?token=42")
-    'rtsp://10.0.0.7:554/...'
-    """
-    return f"{uri.partition('://')[0]}://{_host_and_port(uri)}/..."
 
 
 def check_stream(uri: str, timeout_s: float) -> None:
@@ -31,7 +23,7 @@ def check_stream(uri: str, timeout_s: float) -> None:
             if uri.lower().startswith("rtsps:"):
                 return  # it would take TLS to ask
             connection.settimeout(timeout_s)
-            question = f"OPTIONS rtsp://{_host_and_port(uri)}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+            question = f"OPTIONS rtsp://{host_and_port(uri)}/ RTSP/1.0\r\nCSeq: 1\r\n\r\n"
             connection.sendall(question.encode())
             answer = connection.recv(64)
     except TimeoutError:
@@ -47,16 +39,10 @@ def check_stream(uri: str, timeout_s: float) -> None:
 
 def _address(uri: str) -> tuple[str, int]:
     try:
-        parts = urlsplit("//" + _host_and_port(uri))
+        parts = urlsplit("//" + host_and_port(uri))
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host:
         raise UsageError(f"{without_secrets(uri)}: no host; write rtsp://HOST[:PORT]/PATH")
     return host, port or _DEFAULT_PORTS[uri.partition(":")[0].lower()]
-
-
-def _host_and_port(uri: str) -> str:
-    """Return what stands between user and path; passwords with / or @ end at the last @."""
-    rest = uri.partition("://")[2]
-    return rest.rpartition("@")[2].partition("/")[0].partition("?")[0]

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ _QUERYCAP = 0x80685600
 _REQBUFS = 0xC0145608
 _CAPTURES = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, ..._MPLANE
 _VIDEO_MAJOR = 81
+_NEW_S = 5.0  # after that the system has given a new device to its group
 
 Ioctl = Callable[[int, int, bytearray], object]
 
@@ -40,8 +42,19 @@ def list_devices(root: Path = Path("/")) -> list[Device]:
     ]
 
 
-def check_device(path: str, root: Path = Path("/"), ioctl: Ioctl = fcntl.ioctl) -> str:
+def check_device(
+    path: str,
+    root: Path = Path("/"),
+    ioctl: Ioctl = fcntl.ioctl,
+    now: Callable[[], float] = time.time,
+) -> str:
     """Return the name of the camera at a path, or say why no picture can come from there.
+
+    Args:
+        path: Of the device, or of a link to it.
+        root: Where devices and what the kernel says of them are.
+        ioctl: Asks the driver.
+        now: Seconds since the epoch.
 
     Raises:
         SourceError: The device is absent, forbidden, busy, or no camera at all.
@@ -56,7 +69,7 @@ def check_device(path: str, root: Path = Path("/"), ioctl: Ioctl = fcntl.ioctl) 
     except SourceError:
         raise
     except OSError as error:
-        raise SourceError(_explain(path, error, root)) from None
+        raise SourceError(_explain(path, error, root, now())) from None
 
 
 def _refuse_what_is_no_device(path: str) -> None:
@@ -84,10 +97,12 @@ def _ask(path: str, descriptor: int, ioctl: Ioctl) -> str:
     return name
 
 
-def _explain(path: str, error: OSError, root: Path) -> str:
+def _explain(path: str, error: OSError, root: Path, now: float) -> str:
     match error.errno:
         case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             return f"{path}: no such device; {_present(root)}"
+        case errno.EACCES if _is_new(path, now):
+            return f"{path}: was plugged in just now and is being set up; try again"
         case errno.EACCES | errno.EPERM:
             return f"{path}: permission denied; add the user to the group video"
         case errno.EBUSY:
@@ -98,6 +113,14 @@ def _explain(path: str, error: OSError, root: Path) -> str:
         case errno.ENOTTY | errno.EINVAL:
             return f"{path}: is no video device; `edgetrack devices` lists the cameras"
     return f"{path}: cannot be opened ({error.strerror}); unplug the camera and plug it in again"
+
+
+def _is_new(path: str, now: float) -> bool:
+    """Say whether a device came, or its rights changed, a moment ago."""
+    try:
+        return abs(now - os.stat(path).st_ctime) < _NEW_S
+    except OSError:
+        return False
 
 
 def _present(root: Path) -> str:

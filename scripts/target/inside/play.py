@@ -1,0 +1,47 @@
+"""Shows two faces to the camera: plays what paint.py painted into vivid's video output, for ever.
+
+/run/playing says since when, in monotonic seconds.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PICTURES = "/var/lib/faces"
+SHOWN = Path("/run/playing")
+FORMAT = "width=720,height=576,pixelformat=BGR3"  # as painted
+
+
+def main() -> None:
+    """Play whenever there is an output."""
+    while True:
+        try:
+            play()
+        except (OSError, KeyError) as error:
+            print(f"{time.monotonic():.1f}: {error!r}", file=sys.stderr, flush=True)
+        time.sleep(0.3)
+
+
+def play() -> None:
+    """Connect output and camera, and show picture after picture until the output is gone."""
+    known = Path("/sys/class/video4linux").glob("video*/name")
+    nodes = {path.read_text().strip(): f"/dev/{path.parent.name}" for path in known}
+    output, camera = nodes["vivid-000-vid-out"], nodes["vivid-000-vid-cap"]
+    run("-d", camera, "--set-ctrl", "s_video_000_0_is_connected_to=2")
+    run("-d", output, "--set-fmt-video-out", FORMAT)
+    SHOWN.write_text(f"{time.monotonic():.3f}")
+    run("-d", output, "--stream-out-mmap", "--stream-loop", "--stream-from", PICTURES)
+
+
+def run(*words: str) -> None:
+    """Run v4l2-ctl; what it complains of goes to the log."""
+    done = subprocess.run(
+        ["v4l2-ctl", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise OSError(done.returncode, done.stderr[-300:])
+
+
+if __name__ == "__main__":
+    main()
