@@ -16,21 +16,30 @@ def try_all(claims: Sequence[Claim], about: Callable[[], str]) -> int:
         claims: Each leaves things so that the next can be tried.
         about: Tells, on stderr, what is known of a failure just now.
     """
-    began, failed = time.monotonic(), 0
-    for claim in claims:
-        text = (claim.__doc__ or "").strip().rstrip(".")
-        try:
-            figure = claim()
-            print(f"ok: {text}" + (f" ({figure})" if figure else ""), flush=True)
-        except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
-            failed += 1
-            said = " ".join(f"{error}".split()) or type(error).__name__
-            print(f"FAILED: {text}: {said}", flush=True)
-            print(about(), file=sys.stderr, flush=True)
-    if failed:
-        print(f"FAILED: {failed} of {len(claims)}")
+    began = time.monotonic()
+    return sum_up([holds(claim, about) for claim in claims], began)
+
+
+def holds(claim: Claim, about: Callable[[], str]) -> bool:
+    """Try a claim, print its row and say whether it holds."""
+    text = (claim.__doc__ or "").strip().rstrip(".")
+    try:
+        figure = claim()
+    except (RuntimeError, OSError, ValueError, LookupError, StopIteration) as error:
+        said = " ".join(f"{error}".split()) or type(error).__name__
+        print(f"FAILED: {text}: {said}", flush=True)
+        print(about(), file=sys.stderr, flush=True)
+        return False
+    print(f"ok: {text}" + (f" ({figure})" if figure else ""), flush=True)
+    return True
+
+
+def sum_up(held: Sequence[bool], began: float) -> int:
+    """Print the last row; return an exit code."""
+    if not all(held):
+        print(f"FAILED: {held.count(False)} of {len(held)}")
         return 1
-    print(f"ok: all {len(claims)} ({time.monotonic() - began:.0f} s)")
+    print(f"ok: all {len(held)} ({time.monotonic() - began:.0f} s)")
     return 0
 
 
