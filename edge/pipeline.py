@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import msgspec
 
 from edge.camera import Camera
@@ -171,6 +172,9 @@ class Live:
             DataError: The source's data is damaged.
             OutputClosed: The reader of a sink went away.
         """
+        # OpenCV's pool leaks 850 bytes for each thread that used it and ended, as looks aside,
+        # openings of the camera and readers of the page do.
+        cv2.setNumThreads(1)
         camera = self.camera
         camera.start(self.run.counts)
         try:

@@ -13,8 +13,8 @@ from edge.saved import Moment
 from edge.sources.synthetic import SyntheticPortrait
 from edge.types import Frame, Image
 
-SIZE = (320, 240)
-"""Width, height; of 640x480 most of the time would go to copying pictures."""
+SIZE = (160, 120)
+"""Width, height: how many frames are on their way then hardly shows in memory or in time."""
 
 
 class Reel:

@@ -224,7 +224,7 @@ def _settings(models: tuple[str, ...], every: int, folder: Path, plan: Plan) -> 
     settings = Settings(
         camera="soak",
         models=models,
-        sinks=(f"file:{folder / 'records.jsonl'}", "file:/dev/null"),
+        sinks=(f"file:{folder / 'records.jsonl'}",),
         capture=SourceSettings(retry_s=_WAIT_S, longest_retry_s=_WAIT_S),
         tracking=TrackingSettings(max_lost_s=1.0),  # a face that leaves the picture ends its track
         files=FileSettings(max_mb=plan.files_mb),

@@ -2,13 +2,17 @@
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 
 from edge.cli import main
 from edge.errors import SourceError
-from edge.reel import SIZE, Reel
+from edge.pipeline import Run, run_live
+from edge.reel import SIZE, Reel, Steady, painted
 from edge.soak import Plan, Sample, Soak, Soaked
+from edge.tracker import Tracker
+from tests.conftest import ScriptedDetector
 
 
 def soaked(*rss_mb, descriptors=8):
@@ -34,6 +38,18 @@ def test_a_soak_takes_every_frame_through_losses_of_the_camera_and_a_reload(tmp_
     lines = (tmp_path / "records.jsonl").read_text().splitlines()
     assert len(lines) == 60 - done.unwritten[f"file:{tmp_path / 'records.jsonl'}"]
     assert (tmp_path / "state.json").exists()
+
+
+def test_threads_that_end_leave_nothing_behind_in_opencv():
+    """OpenCV's pool keeps some memory for each thread that used it, for ever."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        source, tracker = Steady(painted(1), frames=1), Tracker([ScriptedDetector([])])
+        run_live(source, tracker, [], Run("test"), lambda: True)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_growth_counts_from_the_first_tenth_and_a_line_is_fitted_to_it():

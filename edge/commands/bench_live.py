@@ -21,7 +21,7 @@ from edge.startup import OPENCV, to_first_record
 from edge.tracker import Tracker
 
 _FRAMES = 300
-_EVERY = 10
+_EVERY = 20
 _TIMES, _TIMES_ASIDE = 10, 3
 _PARTS = 10  # of a run under overload, that are told apart
 _SETTLE_S = 10.0  # what the governor may take to find its pace
@@ -143,7 +143,7 @@ def soak(args: Namespace) -> int:
     print(f"{plan.frames:,} frames of {SIZE[0]}x{SIZE[1]}, models {', '.join(models)}")
     print(
         "every frame: source, condition check, tracks carried on, governor, record, JSON to a "
-        f"bounded file and to /dev/null, the page's newest picture; every {every}th: a look"
+        f"bounded file, the page's newest picture; every {every}th: a look"
     )
     print(
         f"every {plan.ask_every:,}th: a page asked for; every {plan.fault_every:,}th: camera lost"
