@@ -97,7 +97,7 @@ def test_a_bad_configuration_is_refused_and_a_good_one_is_taken(service):
     assert "front.toml: fps: unknown key; allowed are" in line
     assert "STATUS=front: streaming" in service.hear("the last reload was refused: ")
     service.configure(models=["face", "track"])
-    assert service.edgetrack("reload")[0] == 0
+    assert service.edgetrack("reload") == (0, "", "")
     service.wait_for_frames()
     assert (service.status()["models"], service.status()["reloads"]) == (["face", "track"], 1)
     assert service.status()["refused"] == ""
@@ -121,9 +121,9 @@ def test_a_model_is_switched_to_and_back_while_it_runs(service):
         manifest = json.loads((made / "manifest.json").read_text()) | {"version": version}
         (made / "manifest.json").write_text(json.dumps(manifest))
         assert call("models", "install", made, **place)[0] == 0
-        assert service.edgetrack("reload")[0] == 0
+        assert service.edgetrack("reload") == (0, "", "")
     assert call("models", "rollback", "face", **place)[0] == 0
-    assert service.edgetrack("reload")[0] == 0
+    assert service.edgetrack("reload") == (0, "", "")
     _, err = service.stop()
     versions = [line.split("/face/")[1][:2] for line in err.splitlines() if "/face/" in line]
     assert versions == ["8-", "9-", "8-"]
