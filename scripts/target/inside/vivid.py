@@ -19,8 +19,8 @@ FPS = 25.0
 """Of its analogue input, as in Europe's television; it knows no other rate."""
 DEADLINE_S = 5.0
 """`capture.deadline_s` of the service."""
-PATIENCE_S = 90.0
-"""What may take its time: a processor in software on a busy machine."""
+PATIENCE_S = 30.0
+"""What may take its time, on a processor that is made in software."""
 PYTHON = "/opt/edgetrack/bin/python"
 
 _DRIVER = Path("/sys/bus/platform/drivers/vivid")

@@ -82,9 +82,9 @@ def turned() -> str:
     )
     before, place = pid(), mark()
     must("systemctl", "reload", FRONT)
-    record = first(place, lambda r: r["size"] == [320, 240], "a picture of the new size")
+    first(place, lambda r: r["size"] == [320, 240], "a picture of the new size")
     expect(pid() == before == BOOT["pid"], "it is another process")
-    streams_again(place, record["captured_at"])
+    until(lambda: str(NAME) in status()["source"]["description"], PATIENCE_S, "its new name")
     BOOT["descriptors"] = descriptors()
     return str(status()["source"]["description"])
 
