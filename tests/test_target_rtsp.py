@@ -10,6 +10,7 @@ from tests.conftest import ENVIRONMENT, ROOT
 SCRIPT = ROOT / "scripts" / "target" / "rtsp"
 
 
+@pytest.mark.target
 @pytest.mark.slow
 def test_every_claim_about_an_rtsp_camera_that_fails_holds():
     done = subprocess.run(
