@@ -17,6 +17,7 @@ from edge.pipeline import Live
 from edge.reload import Parts, Reload
 from edge.runtime import Answer, RuntimeFolder, folder_of
 from edge.saved import Moment, Saved, Writer, resume, save
+from edge.sinks.detached import Detached
 from edge.types import Counts
 
 _log = logging.getLogger(__name__)
@@ -208,7 +209,14 @@ class Daemon:
         if _source(parts) != _source(before):
             live.camera.turn_to(parts.open_source, parts.settings.capture, once=parts.once)
         gone = [output for uri, output in before.outputs.items() if uri not in parts.outputs]
-        return [before.tracker.close, *(partial(output.close, _CLOSE_S) for output in gone)]
+        return [before.tracker.close, *(partial(self._close_output, output) for output in gone)]
+
+    def _close_output(self, output: Detached) -> None:
+        """Close a sink that the settings no longer name; what it lost stays in the accounting."""
+        try:
+            output.close(_CLOSE_S)
+        finally:
+            self.live.run.counts.unwritten[output.name] = output.dropped
 
 
 def _source(parts: Parts) -> object:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.errors import BundleError, ConfigError
+from edge.errors import BundleError, ConfigError, DeliveryError
 from edge.runtime import RuntimeFolder
 from edge.types import Detections
 from tests.service_case import Case, Frames, KeepingSink, Sees, wait_until
@@ -195,6 +195,18 @@ def test_sinks_that_stay_are_not_touched_others_are_opened_and_closed(case, one_
     assert goes.closed.wait(30)
     assert list(daemon.live.run.counts.unwritten.values()) == [0, 0, 0]
     assert len(records) == 30
+
+
+def test_what_a_sink_that_goes_did_not_deliver_stays_in_the_accounting(case, one_box):
+    class Broker(KeepingSink):
+        def close(self):
+            super().close()
+            raise DeliveryError("goes: 3 records were not delivered", 3)
+
+    source = Frames(case.clock, 99)
+    parts = case.parts(Sees(one_box), source, [Broker("goes")])
+    daemon, _ = reloaded(case, parts, Loading(case.parts(Sees(one_box), source)))
+    wait_until(lambda: daemon.live.run.counts.unwritten == {"goes": 3})
 
 
 def test_another_source_is_opened_in_the_same_run_and_the_old_tracks_end(case, one_box):
