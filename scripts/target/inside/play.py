@@ -28,7 +28,7 @@ def play() -> None:
     known = Path("/sys/class/video4linux").glob("video*/name")
     nodes = {path.read_text().strip(): f"/dev/{path.parent.name}" for path in known}
     output, camera = nodes["vivid-000-vid-out"], nodes["vivid-000-vid-cap"]
-    run("-d", camera, "--set-ctrl", "s_video_000_0_is_connected_to=2")
+    run("-d", camera, "--set-ctrl", "s_video_000_0_is_connected_to=2,osd_text_mode=2")
     run("-d", output, "--set-fmt-video-out", FORMAT)
     SHOWN.write_text(f"{time.monotonic():.3f}")
     run("-d", output, "--stream-out-mmap", "--stream-loop", "--stream-from", PICTURES)

@@ -78,7 +78,7 @@ def turned() -> str:
     configure(
         source=f'"{NAME}"',
         capture=f"{{width = 320, height = 240, fps = {FPS}}}",
-        detection="{every = 5, second_looks = 0}",  # floating point is slow in software
+        detection="{every = 10, second_looks = 0}",  # floating point is slow in software
     )
     before, place = pid(), mark()
     must("systemctl", "reload", FRONT)
