@@ -8,30 +8,37 @@ import sys
 import time
 from pathlib import Path
 
-PICTURES = "/var/lib/faces"
+PICTURES = Path("/var/lib/faces")
+STILL = Path("/run/face")  # the first of them, shown where a word is given
+BYTES = 720 * 576 * 3
 SHOWN = Path("/run/playing")
 FORMAT = "width=720,height=576,pixelformat=BGR3"  # as painted
 
 
 def main() -> None:
     """Play whenever there is an output."""
+    if sys.argv[1:]:
+        with PICTURES.open("rb") as file:
+            STILL.write_bytes(file.read(BYTES))
     while True:
         try:
-            play()
-        except (OSError, KeyError) as error:
+            play(STILL if sys.argv[1:] else PICTURES)
+        except OSError as error:
             print(f"{time.monotonic():.1f}: {error!r}", file=sys.stderr, flush=True)
         time.sleep(0.3)
 
 
-def play() -> None:
+def play(pictures: Path) -> None:
     """Connect output and camera, and show picture after picture until the output is gone."""
     known = Path("/sys/class/video4linux").glob("video*/name")
     nodes = {path.read_text().strip(): f"/dev/{path.parent.name}" for path in known}
-    output, camera = nodes["vivid-000-vid-out"], nodes["vivid-000-vid-cap"]
+    output, camera = nodes.get("vivid-000-vid-out"), nodes.get("vivid-000-vid-cap")
+    if output is None or camera is None:
+        return
     run("-d", camera, "--set-ctrl", "s_video_000_0_is_connected_to=2,osd_text_mode=2")
     run("-d", output, "--set-fmt-video-out", FORMAT)
     SHOWN.write_text(f"{time.monotonic():.3f}")
-    run("-d", output, "--stream-out-mmap", "--stream-loop", "--stream-from", PICTURES)
+    run("-d", output, "--stream-out-mmap", "--stream-loop", "--stream-from", str(pictures))
 
 
 def run(*words: str) -> None:

@@ -70,11 +70,11 @@ class Player:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, *words: str) -> None:
+        """Begin; with the word `still`, one picture that stands still."""
         with Path("/results/player").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, play.__file__], stderr=log, start_new_session=True
+                [sys.executable, play.__file__, *words], stderr=log, start_new_session=True
             )
 
     def stop(self) -> None:
@@ -103,16 +103,24 @@ def state() -> str:
     return str(status().get("source", {}).get("state", "none"))
 
 
+def fresh() -> dict[str, Any]:
+    """Return how the service is, as it tells next: what it last told may be a second old."""
+    now = time.monotonic()
+    until(lambda: status().get("at", 0.0) > now, PATIENCE_S, "a new status")
+    return status()
+
+
 def reaches(*states: str, limit_s: float = PATIENCE_S) -> float:
     """Wait for a state; return since when it is so, in monotonic seconds."""
     until(lambda: state() in states, limit_s, f"{' or '.join(states)}, it is {state()}")
     return float(status()["source"]["since"])
 
 
-def lost_after(moment: float, by: Callable[[], object] = lambda: None) -> float:
-    """Wait until the camera is down or was; return after how many seconds it was."""
-    openings = status()["source"]["openings"]
-    by()
+def lost_after(fault: Callable[[], object]) -> float:
+    """Make a fault and wait until the camera is down or was; return after how many seconds."""
+    openings = fresh()["source"]["openings"]
+    moment = time.monotonic()
+    fault()
     until(
         lambda: state() in {"lost", "recovering"} or status()["source"]["openings"] > openings,
         PATIENCE_S,
@@ -171,15 +179,17 @@ def streams_again(place: int, moment: float) -> float:
         lambda r: r["captured_at"] > moment and r.get("condition", "good") == "good",
         "a picture",
     )
-    until(lambda: state() == "streaming", PATIENCE_S, f"streaming, it is {state()}")
+    until(
+        lambda: fresh()["source"]["state"] == "streaming", PATIENCE_S, f"streaming, it is {state()}"
+    )
     return emitted(record) - moment
 
 
 def same_process(act: Callable[[], str]) -> str:
     """Do something through which the service must live; return what it says."""
-    before = status()
+    before = fresh()
     figure = act()
-    after = status()
+    after = fresh()
     expect(after["pid"] == before["pid"], f"process {before['pid']} became {after['pid']}")
     expect(after["frames"] > before["frames"], "no frame was counted")
     expect(STATUS.exists(), "it tells nothing")

@@ -27,6 +27,7 @@ from vivid import (
     after,
     emitted,
     first,
+    fresh,
     lost_after,
     mark,
     node,
@@ -129,8 +130,7 @@ def replugged() -> str:
 
 def _replugged() -> str:
     before, place = since(mark_of_tracks())[-1], mark()
-    away = unplug()
-    lost_s = lost_after(away)
+    lost_s = lost_after(unplug)
     expect(lost_s < DEADLINE_S, f"lost only after {lost_s:.1f} s")
     absent = first(place, lambda r: r.get("condition") == "absent", "a record of its absence")
     expect(absent["state"] == "lost", f"the record's state is {absent['state']}")
@@ -166,7 +166,7 @@ def _renumbered() -> str:
     before = node()
     held = os.open(before, os.O_RDWR)  # as a program that has not noticed would
     try:
-        lost_after(unplug())
+        lost_after(unplug)
         place, back = mark(), plug_in()
         picture_s = streams_again(place, back)
         after = node()
@@ -182,12 +182,12 @@ def loose() -> str:
 
 
 def _loose() -> str:
-    openings, place, back = status()["source"]["openings"], mark(), 0.0
+    openings, place, back = fresh()["source"]["openings"], mark(), 0.0
     for _ in range(5):
         unplug()
         back = plug_in()
     picture_s = streams_again(place, back)
-    openings = status()["source"]["openings"] - openings
+    openings = fresh()["source"]["openings"] - openings
     until(lambda: descriptors() <= BOOT["descriptors"], 10, f"{descriptors()} descriptors")
     return f"{openings} openings, first picture {picture_s:.2f} s after the last"
 

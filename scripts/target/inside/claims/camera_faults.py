@@ -14,6 +14,7 @@ from vivid import (
     after,
     control,
     first,
+    fresh,
     lost_after,
     mark,
     node,
@@ -37,9 +38,8 @@ def fatal() -> str:
 
 def _broken(name: str) -> str:
     """Break the stream once; return how that went."""
-    place, openings = mark(), status()["source"]["openings"]
-    moment = time.monotonic()
-    lost_s = lost_after(moment, lambda: control(**{name: 1}))
+    openings, place = fresh()["source"]["openings"], mark()
+    lost_s = lost_after(lambda: control(**{name: 1}))
     expect(lost_s < DEADLINE_S, f"lost only after {lost_s:.1f} s")
     until(lambda: status()["source"]["openings"] > openings, PATIENCE_S, "an opening")
     opened = float(status()["source"]["since"])
@@ -70,14 +70,14 @@ def damaged_pictures() -> str:
 
 
 def _damaged_pictures() -> str:
-    place, openings = mark(), status()["source"]["openings"]
+    openings, place = fresh()["source"]["openings"], mark()
     for _ in range(20):
         control(inject_v4l2_buf_flag_error=1)
     control(inject_vidioc_qbuf_error=1)
     moment = time.monotonic()
     first(place, lambda r: r["captured_at"] > moment + 1 and confirmed(r), "a track")
     streams_again(place, moment)
-    openings = status()["source"]["openings"] - openings
+    openings = fresh()["source"]["openings"] - openings
     gap_s = _longest_gap(place)
     return f"longest time without a picture {gap_s:.2f} s, opened anew {openings} times"
 
@@ -88,7 +88,7 @@ def dropped() -> str:
 
 
 def _dropped() -> str:
-    openings, moment = status()["source"]["openings"], control(percentage_of_dropped_buffers=50)
+    openings, moment = fresh()["source"]["openings"], control(percentage_of_dropped_buffers=50)
     place = mark()
     records = [r for r in after(place, 45) if r["captured_at"] > moment]
     control(percentage_of_dropped_buffers=0)
@@ -107,9 +107,8 @@ def silent() -> str:
 
 
 def _silent() -> str:
-    moment = control(percentage_of_dropped_buffers=100)
     place = mark()
-    lost_s = lost_after(moment)
+    lost_s = lost_after(lambda: control(percentage_of_dropped_buffers=100))
     expect(lost_s < DEADLINE_S + 1, f"lost only after {lost_s:.1f} s")
     absent = first(place, lambda r: r.get("condition") == "absent", "a record of its absence")
     time.sleep(2 * DEADLINE_S)  # it is opened anew, and still gives nothing

@@ -8,6 +8,7 @@ from vivid import (
     PLAYER,
     emitted,
     first,
+    fresh,
     mark,
     reaches,
     same_process,
@@ -15,7 +16,7 @@ from vivid import (
     shown_since,
 )
 
-SQUARES, BLACK = 4, 5  # of vivid's test patterns
+BLACK = 5  # of vivid's test patterns
 
 
 def frozen() -> str:
@@ -25,13 +26,18 @@ def frozen() -> str:
 
 def _frozen() -> str:
     PLAYER.stop()
-    place, moment = mark(), show_pattern(SQUARES, clock=False)
+    place, moment = mark(), time.monotonic()
+    PLAYER.start("still")
+    moment = shown_since(moment)
     still_s = reaches("frozen") - moment
     first(place, lambda r: r.get("condition") == "frozen", "a record that says frozen")
-    openings = status()["source"]["openings"]
+    openings = fresh()["source"]["openings"]
     until(lambda: status()["source"]["openings"] > openings, PATIENCE_S, "an opening")
     opened_s = time.monotonic() - moment
-    moment = show_pattern(SQUARES, clock=True)
+    moment = time.monotonic()
+    PLAYER.stop()
+    PLAYER.start()
+    moment = shown_since(moment)
     moves_s = reaches("streaming") - moment
     times = f"frozen after {still_s:.1f} s, opened anew after {opened_s:.1f} s"
     return f"{times}, streaming {moves_s:.1f} s after it moves again"
@@ -43,6 +49,7 @@ def black() -> str:
 
 
 def _black() -> str:
+    PLAYER.stop()
     place, moment = mark(), show_pattern(BLACK, clock=False)
     black_s = reaches("black") - moment
     record = first(place, lambda r: r.get("condition") == "black", "a record that says black")
