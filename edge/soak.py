@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from edge.sinks.detached import Detached
 from edge.sinks.http import Http
 from edge.summary import Summary
 from edge.tracker import Tracker
-from edge.types import Floats, Record
+from edge.types import Floats, Frame, Record
 from edge.vitals import Vitals
 
 _PAGES = ("/metrics", "/status.json", "/preview.jpg", "/healthz")
@@ -108,6 +109,26 @@ class Soaked:
         return float(slope * (at[-1] - at[0]))
 
 
+class Stuck:
+    """A sink that is stuck in its first record for half of the warm-up.
+
+    So many frames wait as ever can, and later growth is none of what some slow moment needs.
+    """
+
+    name, wants_frame = "stuck", True
+
+    def __init__(self) -> None:
+        """Get stuck at the first record."""
+        self.freed = threading.Event()
+
+    def write(self, _record: Record, _frame: Frame | None = None) -> None:
+        """Wait to be freed."""
+        self.freed.wait()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class Soak:
     """The daemon, put together as `edgetrack run` does, and what is done to it meanwhile."""
 
@@ -129,8 +150,8 @@ class Soak:
         settings = _settings(models, every, folder, plan)
         clock, run = self._reel.now, Run(settings.camera)
         vitals = Vitals(run.camera, run.id, run.counts, clock())
-        self._page = Http(page_of("http://127.0.0.1:0"), vitals, clock)
-        sinks: list[TrackSink] = [self._page]
+        self._page, self._stuck = Http(page_of("http://127.0.0.1:0"), vitals, clock), Stuck()
+        sinks: list[TrackSink] = [self._page, self._stuck]
         sinks += [open_sink(uri, keep=True, files=settings.files) for uri in settings.sinks]
         tracker = Tracker.from_settings(settings, live=True)
         parts = Parts(
@@ -161,6 +182,7 @@ class Soak:
         try:
             self._live.loop(lambda: False, self._daemon.between, partial(self._seen, tell))
         finally:
+            self._stuck.freed.set()
             self._daemon.close()
         done, run = self.done, self._live.run
         done.seconds = time.monotonic() - began
@@ -185,6 +207,8 @@ class Soak:
         self._reload_due |= bool(plan.reload_every) and frames % plan.reload_every == 0
         if frames % plan.ask_every == 0:
             self._ask()
+        if frames >= plan.frames * _WARM / 2:
+            self._stuck.freed.set()
         # Before what is due at a round number, so that all of it is over when memory is looked at.
         step = max(1, plan.frames // plan.samples)
         if (frames + 1) % step >= step - _AROUND or step <= _AROUND:
