@@ -91,6 +91,7 @@ def test_a_corrupt_model_at_a_reload_is_refused_and_the_old_one_runs_on(service)
 
 def test_a_bad_configuration_is_refused_and_a_good_one_is_taken(service):
     service.start()
+    service.wait_for_frames()
     service.configure(fps=0)
     code, _, line = service.edgetrack("reload", run=refusal)
     assert code == 78

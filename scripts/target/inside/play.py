@@ -1,5 +1,6 @@
 """Shows two faces to the camera: plays what paint.py painted into vivid's video output, for ever.
 
+With the word `still` one picture of them that stands still, with `black` a black one.
 /run/playing says since when, in monotonic seconds.
 """
 
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 PICTURES = Path("/var/lib/faces")
-STILL = Path("/run/face")  # the first of them, shown where a word is given
+ONE = Path("/run/picture")  # shown where a word is given
 BYTES = 720 * 576 * 3
 SHOWN = Path("/run/playing")
 FORMAT = "width=720,height=576,pixelformat=BGR3"  # as painted
@@ -17,12 +18,14 @@ FORMAT = "width=720,height=576,pixelformat=BGR3"  # as painted
 
 def main() -> None:
     """Play whenever there is an output."""
-    if sys.argv[1:]:
+    if sys.argv[1:] == ["black"]:
+        ONE.write_bytes(bytes(BYTES))
+    elif sys.argv[1:]:
         with PICTURES.open("rb") as file:
-            STILL.write_bytes(file.read(BYTES))
+            ONE.write_bytes(file.read(BYTES))
     while True:
         try:
-            play(STILL if sys.argv[1:] else PICTURES)
+            play(ONE if sys.argv[1:] else PICTURES)
         except OSError as error:
             print(f"{time.monotonic():.1f}: {error!r}", file=sys.stderr, flush=True)
         time.sleep(0.3)

@@ -57,13 +57,6 @@ def control(**values: int | str) -> float:
     return time.monotonic()
 
 
-def show_pattern(pattern: int, *, clock: bool) -> float:
-    """Show a test picture, with a clock in it or standing still; return since when."""
-    return control(
-        s_video_000_0_is_connected_to=0, test_pattern=pattern, osd_text_mode=0 if clock else 2
-    )
-
-
 class Player:
     """Shows two faces to the camera, also after it was plugged in anew: play.py in its process."""
 
@@ -71,7 +64,7 @@ class Player:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
-        """Begin; with the word `still`, one picture that stands still."""
+        """Begin; with the word `still` or `black`, one picture that is so."""
         with Path("/results/player").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, play.__file__, *words], stderr=log, start_new_session=True

@@ -88,6 +88,7 @@ def dropped() -> str:
 
 
 def _dropped() -> str:
+    first(mark(), confirmed, "a track")
     openings, moment = fresh()["source"]["openings"], control(percentage_of_dropped_buffers=50)
     place = mark()
     records = [r for r in after(place, 45) if r["captured_at"] > moment]

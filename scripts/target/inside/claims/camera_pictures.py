@@ -1,8 +1,9 @@
 """Pictures that show nothing: one that stands still, and a black one."""
 
 import time
+from typing import Any
 
-from system import confirmed, expect, status, until
+from system import confirmed, status, until
 from vivid import (
     PATIENCE_S,
     PLAYER,
@@ -12,11 +13,8 @@ from vivid import (
     mark,
     reaches,
     same_process,
-    show_pattern,
     shown_since,
 )
-
-BLACK = 5  # of vivid's test patterns
 
 
 def frozen() -> str:
@@ -50,16 +48,22 @@ def black() -> str:
 
 def _black() -> str:
     PLAYER.stop()
-    place, moment = mark(), show_pattern(BLACK, clock=False)
-    black_s = reaches("black") - moment
-    record = first(place, lambda r: r.get("condition") == "black", "a record that says black")
-    expect(not record["tracks"], f"it shows {record['tracks']}")
     place, moment = mark(), time.monotonic()
+    PLAYER.start("black")
+    moment = shown_since(moment)
+    black_s = reaches("black") - moment
+    first(place, _black_and_nothing, "a record that says black and has no track any more")
+    place, moment = mark(), time.monotonic()
+    PLAYER.stop()
     PLAYER.start()
     record = first(place, confirmed, "a track")
     track_s = emitted(record) - shown_since(moment)
     reaches("streaming")
     return f"black after {black_s:.1f} s, a track {track_s:.1f} s after faces are shown again"
+
+
+def _black_and_nothing(record: dict[str, Any]) -> bool:
+    return record.get("condition") == "black" and not record["tracks"]
 
 
 CLAIMS = (frozen, black)
