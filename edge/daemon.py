@@ -77,6 +77,7 @@ class Daemon:
         """
         self.live, self.parts, self._service = live, parts, service
         self._load, self._asked, self._clock = load, asked, clock
+        self._state_file = service.state / STATE if service.state else None
         self._writer = Writer() if service.runtime or service.state else None
         self._reload: Reload | None = None
         self._stopping = False
@@ -86,9 +87,9 @@ class Daemon:
     def resume(self) -> None:
         """Go on from the state that an earlier process left, if it counts."""
         wanted, now = self.parts.settings.daemon, self._clock()
-        if self._service.state is None:
+        path = self._state_file
+        if path is None:
             return
-        path = self._service.state / STATE
         saved = resume(path, now, wanted.resume_s, wanted.resume_tracks)
         if saved is None:
             return
@@ -131,11 +132,10 @@ class Daemon:
             self._reload.join(_CLOSE_S)
         if self._writer is None:
             return
-        runtime, state = self._service.runtime, self._service.state
+        runtime, path = self._service.runtime, self._state_file
         jobs: dict[str, Callable[[], None]] = {"status": runtime.clear} if runtime else {}
-        if state:
-            saved = self._state(self._clock(), stopped=True)
-            jobs["state"] = partial(save, saved, state / STATE)
+        if path:
+            jobs["state"] = partial(save, self._state(self._clock(), stopped=True), path)
         self._writer.give(jobs)
         self._writer.close(_CLOSE_S)
 
@@ -155,13 +155,13 @@ class Daemon:
         self._service.notifier.status(status.line())
         if self._writer is None:
             return
-        runtime, state = self._service.runtime, self._service.state
+        runtime, path = self._service.runtime, self._state_file
         jobs: dict[str, Callable[[], None]] = {}
         if runtime:
             jobs["status"] = partial(runtime.publish, status)
-        if state and (status.tracks or now.monotonic >= self._save_at):
+        if path and (status.tracks or now.monotonic >= self._save_at):
             self._save_at = now.monotonic + QUIET_S
-            jobs["state"] = partial(save, self._state(now, stopped=False), state / STATE)
+            jobs["state"] = partial(save, self._state(now, stopped=False), path)
         self._writer.give(jobs)
 
     def _state(self, now: Moment, *, stopped: bool) -> Saved:

@@ -199,14 +199,16 @@ def write_whole(path: Path, data: bytes, durable: bool = False) -> None:
     Raises:
         OSError: There is no space or no permission.
     """
-    fresh = path.with_name(f".{path.name}")
-    fresh.unlink(missing_ok=True)
-    with fresh.open("xb") as file:  # a link that somebody put there is not followed
+    # No Path: it interns its parts, and Python's table of those grows by what comes and goes.
+    fresh = os.path.join(path.parent, f".{path.name}")
+    with suppress(FileNotFoundError):
+        os.unlink(fresh)
+    with open(fresh, "xb") as file:  # a link that somebody put there is not followed
         file.write(data)
         if durable:
             file.flush()
             os.fsync(file.fileno())
-    fresh.replace(path)
+    os.replace(fresh, path)
 
 
 def _load(path: Path) -> Saved | None:

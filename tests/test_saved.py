@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import sys
 import threading
 
 import msgspec
@@ -284,3 +285,15 @@ def test_this_machine_names_its_boot_and_its_clocks():
     first, second = Moment.now(), Moment.now()
     assert first.same_boot(second)
     assert 0 <= second.since(first) < 60
+
+
+def test_writing_a_state_again_and_again_puts_nothing_into_pythons_table_of_strings(
+    path, monkeypatch
+):
+    """The table gives a place to each string that ever came, and grows when they are used up."""
+    interned = []
+    monkeypatch.setattr(sys, "intern", lambda text: interned.append(text) or text)
+    for _ in range(3):
+        write_whole(path, b"{}")
+    assert path.read_bytes() == b"{}"
+    assert interned == []
