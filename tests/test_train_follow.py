@@ -96,6 +96,18 @@ def test_before_it_is_fitted_memory_changes_neither_box_nor_presence():
     assert not torch.equal(step(*given, *memory)[2], fresh[2])  # but it does what is foreseen
 
 
+def test_what_a_look_says_counts_alike_with_and_without_a_memory():
+    step, given = looked(Step(SceneSettings()))
+    still, _ = looked(Still(SceneSettings()))
+    torch.nn.init.constant_(step.matcher.judge[-1].bias, 5.0)  # the target is there
+    torch.nn.init.constant_(step.matcher.read.bias, 1.0)  # and grows
+    still.matcher = step.matcher
+    box = step(*given, torch.zeros(2, 64), torch.zeros(2, 64))[0]
+    assert torch.allclose(box, still(*given)[0], atol=1e-6)
+    cut = step.geometry.reference(given[2])
+    assert ((box[:, 2:] - box[:, :2]) < cut * 1.3).all()  # of a change of size little is believed
+
+
 def test_the_control_is_the_same_step_with_an_empty_memory():
     step, given = looked(Step(SceneSettings()))
     whole = step(*given, torch.zeros(2, 64), torch.zeros(2, 64))

@@ -17,9 +17,9 @@ from train.motion import HORIZONS_S, MOVES, UNITS, MotionLSTM
 
 _HINTS = 8  # numbers that the LSTM is told of what presence was judged by
 _DOUBT = 0.1  # presence under which a look counts for less than where the target was expected
-_DAMPING = 0.3  # what a baseline believes of a change of size
+_DAMPING = 0.3  # what is believed of a change of size
 _UNKNOWN = math.log(0.3)  # scale in sizes of what it foresees of a target it does not see
-_LARGEST = math.log(1.6)  # change of size that it believes at all
+_LARGEST = math.log(1.6)  # change of size that is believed at all
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Step(nn.Module):
     ) -> Found:
         """Take one step and return all of it."""
         sight = self.matcher(features, template)
-        moves = self.geometry.moves(motion, sight.shift, sight.growth)  # (N, MOVES)
+        growth = damped(sight.growth)  # (N, 2)
+        moves = self.geometry.moves(motion, sight.shift, growth)  # (N, MOVES)
         hints = torch.tanh(self.hints(sight.evidence))  # (N, _HINTS)
         score = torch.sigmoid(sight.presence)[:, None]  # (N, 1)
         told = torch.cat([moves, score, hints], 1)  # (N, MOVES + 1 + _HINTS)
@@ -112,7 +113,7 @@ class Step(nn.Module):
         presence = sight.presence + self.presence(hidden)[:, 0]  # (N,)
         share = (score * (1 / _DOUBT)).clamp(0, 1)  # (N, 1)
         reference = self.geometry.reference(motion)  # (N, 2)
-        box = edges(sight.shift * share, sight.growth * share, reference)  # (N, 4)
+        box = edges(sight.shift * share, growth * share, reference)  # (N, 4)
         return Found(sight, box, presence, forecast, (hidden, cell))
 
 
@@ -131,7 +132,7 @@ class Forgetful(nn.Module):
 
 
 class Still(nn.Module):
-    """The look alone, its change of size damped: no memory, and what it sees will stay."""
+    """The look alone: no memory, and what it sees will stay."""
 
     def __init__(self, scene: SceneSettings) -> None:
         super().__init__()
@@ -151,11 +152,15 @@ class Still(nn.Module):
     ) -> Found:
         """Take one step and return all of it; the memory as it was."""
         sight = self.matcher(features, template)
-        growth = sight.growth.clamp(-_LARGEST, _LARGEST) * _DAMPING  # (N, 2)
-        box = edges(sight.shift, growth, self.geometry.reference(motion))  # (N, 4)
+        box = edges(sight.shift, damped(sight.growth), self.geometry.reference(motion))  # (N, 4)
         presence = torch.sigmoid(sight.presence)[:, None, None]  # (N, 1, 1)
         forecast = self.unknown - presence * self.known  # (N, 5, 6)
         return Found(sight, box, sight.presence, forecast, memory)
+
+
+def damped(growth: Tensor) -> Tensor:
+    """Return what is believed of a change of size (N, 2) that one look says."""
+    return growth.clamp(-_LARGEST, _LARGEST) * _DAMPING
 
 
 def edges(shift: Tensor, growth: Tensor, reference: Tensor) -> Tensor:

@@ -83,12 +83,12 @@ def _damaged_pictures() -> str:
 
 
 def dropped() -> str:
-    """The driver drops half of all pictures: tracks go on at half the rate, nothing is lost."""
+    """The driver drops half of all pictures: half the rate, the tracks that were there go on."""
     return same_process(_dropped)
 
 
 def _dropped() -> str:
-    first(mark(), confirmed, "a track")
+    known = confirmed(first(mark(), confirmed, "a track"))
     openings, moment = fresh()["source"]["openings"], control(percentage_of_dropped_buffers=50)
     place = mark()
     records = [r for r in after(place, 45) if r["captured_at"] > moment]
@@ -97,7 +97,8 @@ def _dropped() -> str:
     rate = frames / (records[-1]["captured_at"] - records[0]["captured_at"])
     expect(0.2 * FPS < rate < 0.7 * FPS, f"{rate:.1f} of {FPS:g} fps are captured")
     tracked = sum(bool(confirmed(record)) for record in records) / len(records)
-    expect(tracked > 0.8, f"only {100 * tracked:.0f} % of the pictures have a track")
+    expect(tracked > 0.5, f"only {100 * tracked:.0f} % of the pictures have a track")
+    first(mark(), lambda record: known <= confirmed(record), f"the tracks {known} of before")
     expect(status()["source"]["openings"] == openings, "it was opened anew")
     return f"{rate:.1f} of {FPS:g} fps, {100 * tracked:.0f} % of them with a track"
 
