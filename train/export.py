@@ -62,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mixed", type=float, default=1.0, metavar="SHARE", help=_MIXED)
     parser.add_argument("--quantise", choices=("none", "int8"), default="none", help="the encoder")
     parser.add_argument("--to", choices=("tflite,onnx", "tflite", "onnx"), default="tflite,onnx")
+    parser.add_argument(
+        "--accept", choices=("drift",), action="append", default=[], help="write it all the same"
+    )
     parser.add_argument("--steps", type=int, default=1000, help="compared with what was fitted")
     parser.add_argument("--version", default="1", help="of the bundle")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="is also its name")
@@ -90,7 +93,7 @@ def _export(args: Namespace) -> int:
         steps=args.steps,
         formats=tuple(args.to.split(",")),
         recorded_steps=_RECORDED,
-        accept=frozenset() if source.states else frozenset({"dead-state"}),
+        accept=frozenset((*args.accept, *(() if source.states else ("dead-state",)))),
     )
     convert(source, samples, request, args.out)
     return 0
