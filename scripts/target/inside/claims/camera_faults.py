@@ -96,11 +96,12 @@ def _dropped() -> str:
     frames = records[-1]["frame"] - records[0]["frame"]
     rate = frames / (records[-1]["captured_at"] - records[0]["captured_at"])
     expect(0.2 * FPS < rate < 0.7 * FPS, f"{rate:.1f} of {FPS:g} fps are captured")
-    tracked = sum(bool(confirmed(record)) for record in records) / len(records)
-    expect(tracked > 0.5, f"only {100 * tracked:.0f} % of the pictures have a track")
-    first(mark(), lambda record: known <= confirmed(record), f"the tracks {known} of before")
+    gone = [r["frame"] for r in records if not known <= {track["id"] for track in r["tracks"]}]
+    expect(not gone, f"frames {gone} have not all of the tracks {known}")
+    seen = sum(known <= confirmed(record) for record in records) / len(records)
+    first(mark(), lambda record: known <= confirmed(record), f"the tracks {known}, confirmed")
     expect(status()["source"]["openings"] == openings, "it was opened anew")
-    return f"{rate:.1f} of {FPS:g} fps, {100 * tracked:.0f} % of them with a track"
+    return f"{rate:.1f} of {FPS:g} fps, tracks in all of them, confirmed in {100 * seen:.0f} %"
 
 
 def silent() -> str:
